@@ -1,0 +1,144 @@
+"""What people say, and about what. Standard library only, so that a labelling server needs no torch.
+
+Two sorts of record live here. What somebody *said* (`Comparison`, `Ranking`, `Demonstration`) names its rater, its
+time and what was shown; it is never changed. What the system *believes* after weighing those voices (`Consensus`) names
+none of them. Both are about items; for language models an item is a `Text`: one prompt with one completion.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Side = Literal["a", "b"]
+Answer = Literal["a", "b", "tie"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Message:
+    """One turn of a conversation: `role` is "system", "user", "assistant" or "tool"."""
+
+    role: str
+    content: str
+
+
+Content = str | tuple[Message, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Text:
+    """A prompt and one completion of it; both are plain text or turns of a conversation.
+
+    `prompt_ids` and `completion_ids` are the tokens that were really seen and sampled (empty when nobody has tokenised
+    the item yet) and `tokenizer` the fingerprint of the tokenizer that made them: training uses these ids and never
+    re-tokenises the text. `origin` says what wrote the completion; raters never see it. `columns` are the data set's
+    further fields, handed to reward functions by name.
+    """
+
+    prompt: Content
+    completion: Content
+    prompt_ids: tuple[int, ...] = ()
+    completion_ids: tuple[int, ...] = ()
+    tokenizer: str = ""
+    origin: str = ""
+    columns: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """A hash of what a rater would read: equal items have equal ids, whoever wrote them."""
+        return content_hash([_plain(self.prompt), _plain(self.completion)])
+
+
+Item = Text
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """One rater's answer to "which is better, a or b?".
+
+    `left` is the item that was shown on the left (or first); None where the source does not say. `strength` in (0, 1]
+    is how much better the rater called it, 1 where nobody asked; `margin` a difference of ratings where the source has
+    one. `propensity` is the probability with which `sampler` chose to ask this question.
+    """
+
+    a: Item
+    b: Item
+    answer: Answer
+    rater: str
+    left: Side | None = None
+    strength: float = 1.0
+    margin: float = 0.0
+    time: float | None = None
+    seconds: float | None = None
+    sampler: str = "random"
+    propensity: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.answer not in ("a", "b", "tie"):
+            raise ValueError(f"comparison.answer must be 'a', 'b' or 'tie', got {self.answer!r}")
+        if self.left not in ("a", "b", None):
+            raise ValueError(f"comparison.left must be 'a', 'b' or None, got {self.left!r}")
+        if not 0 < self.propensity <= 1:
+            raise ValueError(f"comparison.propensity must be in (0, 1], got {self.propensity}")
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """What the question was about, whichever way round it was shown."""
+        return self.a.id, self.b.id
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ranking:
+    """One rater's order of K answers to one prompt: `order[0]` indexes the best item, `order[-1]` the worst."""
+
+    items: tuple[Item, ...]
+    order: tuple[int, ...]
+    rater: str
+    time: float | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.items) < 2:
+            raise ValueError("a ranking needs at least two items")
+        if sorted(self.order) != list(range(len(self.items))):
+            raise ValueError(f"ranking.order must name each of {len(self.items)} items once, got {self.order}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Demonstration:
+    """Somebody showed how it is done: `item.completion` is what the model should learn to say."""
+
+    item: Text
+    rater: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Consensus:
+    """What the system believes of a pair after weighing its raters: P(a better), P(b better); the rest is P(tie).
+
+    `weight` is how much this belief counts in training, `margin` as in `Comparison`, `votes` how many judgements it
+    rests on.
+    """
+
+    a: Item
+    b: Item
+    p_a: float
+    p_b: float
+    weight: float = 1.0
+    margin: float = 0.0
+    votes: int = 1
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.p_a <= 1 and 0 <= self.p_b <= 1 and self.p_a + self.p_b <= 1 + 1e-9):
+            raise ValueError(f"consensus.p_a and p_b must be probabilities with a sum <= 1, got {self.p_a}, {self.p_b}")
+        if not self.weight >= 0:
+            raise ValueError(f"consensus.weight must be >= 0, got {self.weight}")
+
+
+def content_hash(content: object) -> str:
+    """A short stable fingerprint of any JSON-serialisable value."""
+    return hashlib.sha256(json.dumps(content, ensure_ascii=False, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def _plain(content: Content) -> str | list[list[str]]:
+    return content if isinstance(content, str) else [[m.role, m.content] for m in content]
