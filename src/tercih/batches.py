@@ -9,12 +9,12 @@ for, so that a batch can be cut between prompts (never inside one: its answers m
 ranks, and a new batch type needs its fields named well and nothing else.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,6 +80,10 @@ class Batch:
             "rows": torch.tensor(tokens.rows),
             "tokens": tokens.loss_mask_BT.sum(),
         }
+
+    def describe(self) -> dict[str, "Mean"]:
+        """Metrics of the data itself, whatever is trained on it."""
+        return {}
 
     def take(self, prompts: Tensor) -> Self:
         """The part of the batch that belongs to these prompts; row numbers inside it are renumbered."""
@@ -173,6 +177,9 @@ class Rollout(Batch):
     version: int
     pretraining: Batch | None = None
 
+    def describe(self) -> dict[str, "Mean"]:
+        return {name: (part_B.sum(), torch.tensor(float(len(part_B)))) for name, part_B in self.parts.items()}
+
 
 @dataclass(frozen=True, slots=True)
 class Term:
@@ -212,3 +219,20 @@ class Outputs:
     logp_BT: Tensor | None = None
     entropy_BT: Tensor | None = None
     value_BT: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Models:
+    """What a method may call: the model it trains, and the frozen reference's log π0 of every response token.
+
+    `policy` is a language model, `policy(tokens, want) -> Outputs`, or a reward model, `policy(tokens) -> score_B`.
+    """
+
+    policy: nn.Module
+    reference: Callable[[Tokens], Tensor] | None = None
+
+    def reference_logp(self, tokens: Tokens) -> Tensor:
+        """Shape (B, T); without gradient."""
+        if self.reference is None:
+            raise ValueError("this method needs a reference model: pass Models(policy=…, reference=…)")
+        return self.reference(tokens)

@@ -1,8 +1,8 @@
 """What people say, and about what. Standard library only, so that a labelling server needs no torch.
 
-Two sorts of record live here. What somebody *said* (`Comparison`, `Ranking`, `Demonstration`) names its rater, its
-time and what was shown; it is never changed. What the system *believes* after weighing those voices (`Consensus`) names
-none of them. Both are about items; for language models an item is a `Text`: one prompt with one completion.
+Two sorts of record live here. What somebody *said* (`Comparison`, `Ranking`, `Thumb`, `Demonstration`) names its rater,
+its time and what was shown; it is never changed. What the system *believes* after weighing those voices (`Consensus`)
+names none of them. Both are about items; for language models an item is a `Text`: one prompt with one completion.
 """
 
 import hashlib
@@ -102,6 +102,16 @@ class Ranking:
             raise ValueError("a ranking needs at least two items")
         if sorted(self.order) != list(range(len(self.items))):
             raise ValueError(f"ranking.order must name each of {len(self.items)} items once, got {self.order}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Thumb:
+    """One rater's thumb up (`good`) or down on one item alone."""
+
+    item: Item
+    good: bool
+    rater: str
+    time: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,0 +1,70 @@
+"""Pairwise reward model (Bradley & Terry 1952; Christiano et al. 2017, eq. 1; Stiennon et al. 2020)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
+
+from tercih.batches import Loss, Pairs, Term
+from tercih.method import Method
+from tercih.ops import mean_of
+
+
+def bradley_terry_loss(difference_N: Tensor, target_N3: Tensor, margin_N: Tensor | float = 0.0) -> Tensor:
+    """-log P(target) where P(first better) = σ(difference - margin); a tie counts half for either side.
+
+    `target_N3` may be soft: the cross-entropy to a consensus. The margin (Touvron et al. 2023, eq. 2) asks the
+    preferred side to lead by that much.
+    """
+    first_N = target_N3[:, 0] + target_N3[:, 2] / 2
+    second_N = target_N3[:, 1] + target_N3[:, 2] / 2
+    return -first_N * logsigmoid(difference_N - margin_N) - second_N * logsigmoid(-difference_N - margin_N)
+
+
+def davidson_loss(difference_N: Tensor, target_N3: Tensor, log_tie: Tensor) -> Tensor:
+    """-log P(target) where a tie is an outcome of its own: P ∝ (π_a, π_b, ν sqrt(π_a π_b)) (Davidson 1970, eq. 2.2)."""
+    half_N = difference_N / 2
+    logp_N3 = torch.stack([half_N, -half_N, log_tie.expand_as(half_N)], dim=1).log_softmax(1)
+    return -(target_N3 * logp_N3).sum(1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BradleyTerry(Method):
+    """Scores are log-strengths; labels may be hard, soft, tied and weighted by rater (`Pairs`).
+
+    `ties` decides what a tie says: "half" (it counts half for either side) or "davidson" (ν is learned).
+    `centre_coef` pulls the mean of the scores towards zero, which the loss alone leaves free.
+    """
+
+    ties: str = "half"
+    centre_coef: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.ties not in ("half", "davidson"):
+            raise ValueError(f"bradley_terry.ties must be 'half' or 'davidson', got {self.ties!r}")
+        if not self.centre_coef >= 0:
+            raise ValueError(f"bradley_terry.centre_coef must be >= 0, got {self.centre_coef}")
+
+    def loss(self, scorer: nn.Module, batch: Pairs) -> Loss:
+        score_B = scorer(batch.tokens)
+        first_N, second_N = score_B[batch.first_row_N], score_B[batch.second_row_N]
+        difference_N = first_N - second_N
+        if self.ties == "davidson":
+            loss_N = davidson_loss(difference_N, batch.target_N3, scorer.log_tie)
+        else:
+            loss_N = bradley_terry_loss(difference_N, batch.target_N3, batch.margin_N)
+        centre_N = (first_N + second_N) ** 2
+        decided_N = batch.target_N3[:, 0] != batch.target_N3[:, 1]
+        right_N = (difference_N > 0) == (batch.target_N3[:, 0] > batch.target_N3[:, 1])
+        return Loss(
+            terms={
+                "preference": Term((batch.weight_N * loss_N).sum(), per="comparisons"),
+                "centre": Term((batch.weight_N * centre_N).sum(), per="comparisons", weight=self.centre_coef),
+            },
+            metrics={
+                "accuracy": mean_of(right_N.float(), decided_N),
+                "score": mean_of(score_B),
+                "score_difference": mean_of(difference_N.abs()),
+            },
+        )

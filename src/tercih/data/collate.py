@@ -1,0 +1,107 @@
+"""Encoded records become batches. One function for each kind of record; all of them end in `collate`."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from tercih.batches import Batch, Pairs, Rankings, Tokens
+from tercih.data.tokenize import Encoded, TokenError, Tokenizer
+from tercih.records import Comparison, Consensus, Content, Demonstration, Ranking, Text
+
+
+def collate(rows: Sequence[Encoded]) -> Tokens:
+    """Rows with one prompt, one after the other, share it."""
+    if not rows:
+        raise ValueError("a batch needs at least one row")
+    fresh = [True, *(a.prompt != b.prompt for a, b in pairwise(rows))]
+    prompts = [row.prompt for row, new in zip(rows, fresh, strict=True) if new]
+    return Tokens(
+        prompt_ids_PS=pad(prompts),
+        prompt_len_P=torch.tensor([len(p) for p in prompts]),
+        response_ids_BT=pad([row.response for row in rows]),
+        response_len_B=torch.tensor([len(row.response) for row in rows]),
+        prompt_of_B=torch.tensor(fresh).cumsum(0) - 1,
+        loss_mask_BT=pad([row.learn for row in rows]).bool(),
+    )
+
+
+def pad(rows: Sequence[Sequence[int]] | Sequence[Sequence[bool]]) -> Tensor:
+    width = max(len(row) for row in rows)
+    return torch.tensor([[*map(int, row), *([0] * (width - len(row)))] for row in rows], dtype=torch.int64)
+
+
+def demonstrations(records: Sequence[Demonstration], tokenizer: Tokenizer, context: int) -> Batch:
+    return Batch(tokens=collate([encode(r.item, tokenizer, context) for r in records]))
+
+
+def pairs(records: Sequence[Comparison | Consensus], tokenizer: Tokenizer, context: int) -> Pairs:
+    """Two rows a record, side by side, so that they share their prompt."""
+    beliefs = [as_consensus(record) for record in records]
+    rows = [encode(item, tokenizer, context) for belief in beliefs for item in (belief.a, belief.b)]
+    first_row_N = torch.arange(0, len(rows), 2)
+    return Pairs(
+        tokens=collate(rows),
+        first_row_N=first_row_N,
+        second_row_N=first_row_N + 1,
+        target_N3=torch.tensor([[b.p_a, b.p_b, max(0.0, 1 - b.p_a - b.p_b)] for b in beliefs]),
+        weight_N=torch.tensor([b.weight for b in beliefs]),
+        margin_N=torch.tensor([b.margin for b in beliefs]),
+    )
+
+
+def rankings(records: Sequence[Ranking], tokenizer: Tokenizer, context: int) -> Rankings:
+    """All K answers of a prompt in one forward; short rankings are padded with row -1."""
+    rows = [encode(item, tokenizer, context) for record in records for item in record.items]
+    K = max(len(record.items) for record in records)
+    order, start = [], 0
+    for record in records:
+        order.append([start + i for i in record.order] + [-1] * (K - len(record.order)))
+        start += len(record.items)
+    return Rankings(tokens=collate(rows), order_row_NK=torch.tensor(order))
+
+
+def all_pairs(records: Sequence[Ranking], tokenizer: Tokenizer, context: int) -> Pairs:
+    """Every ranking as its K(K-1)/2 comparisons, weighted to count as one record (Ouyang et al. 2022, eq. 1)."""
+    batch = rankings(records, tokenizer, context)
+    first, second, weight = [], [], []
+    for order in batch.order_row_NK.tolist():
+        real = [row for row in order if row >= 0]
+        couples = [(a, b) for i, a in enumerate(real) for b in real[i + 1 :]]
+        first += [a for a, _ in couples]
+        second += [b for _, b in couples]
+        weight += [1 / len(couples)] * len(couples)
+    return Pairs(
+        tokens=batch.tokens,
+        first_row_N=torch.tensor(first),
+        second_row_N=torch.tensor(second),
+        target_N3=torch.tensor([[1.0, 0.0, 0.0]]).repeat(len(first), 1),
+        weight_N=torch.tensor(weight),
+        margin_N=torch.zeros(len(first)),
+    )
+
+
+def encode(item: Text, tokenizer: Tokenizer, context: int) -> Encoded:
+    """Nothing is ever cut: what does not fit the model's context is an error that says which and by how much."""
+    row = tokenizer.encode(item)
+    if len(row.prompt) + len(row.response) > context:
+        raise TokenError(
+            f"{len(row.prompt)} prompt + {len(row.response)} response tokens exceed the model's context of {context}:"
+            f" {shorten(item.prompt)!r}; leave such rows out with --data.drop-long, or use a model with a longer context"
+        )
+    return row
+
+
+def shorten(content: Content, width: int = 60) -> str:
+    text = content if isinstance(content, str) else " / ".join(m.content for m in content)
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def as_consensus(record: Comparison | Consensus) -> Consensus:
+    """A single rater's word, taken at its face value: a tie is P(tie) = 1, a weak preference a softer label."""
+    if isinstance(record, Consensus):
+        return record
+    won = 0.5 + 0.5 * record.strength
+    p_a, p_b = {"a": (won, 1 - won), "b": (1 - won, won), "tie": (0.0, 0.0)}[record.answer]
+    return Consensus(a=record.a, b=record.b, p_a=p_a, p_b=p_b, margin=record.margin)

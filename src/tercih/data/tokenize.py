@@ -1,0 +1,134 @@
+"""Text becomes tokens here, once; nothing after this room sees text again until it is decoded for a person.
+
+Items that were sampled carry their token ids and keep them: what was sampled is what is trained on.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer
+
+from tercih.records import Content, Message, Text
+
+RESPONSE_ROLE = "assistant"
+
+
+class TokenError(ValueError):
+    """A tokenizer or a text that cannot be used, and what to do about it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Encoded:
+    """One prompt and one response as token ids; `learn` is True where the response is to be learned from."""
+
+    prompt: tuple[int, ...]
+    response: tuple[int, ...]
+    learn: tuple[bool, ...]
+
+
+class Tokenizer:
+    """A Hugging Face tokenizer with the decisions that training needs made once.
+
+    Plain prompts begin with BOS where the tokenizer has one; conversations go through its chat template. A completion
+    ends with EOS. The boundary between prompt and completion is a token boundary: where the tokenizer would merge
+    across it, the two are tokenised apart (which is what sampling does as well).
+    """
+
+    def __init__(self, hf: Any, name: str = "tokenizer") -> None:
+        if hf.eos_token_id is None:
+            raise TokenError(f"{name} has no EOS token, so a response could never end; set `eos_token` in its tokenizer_config.json")
+        self.hf = hf
+        self.name = name
+        self.eos: int = hf.eos_token_id
+        self.bos: int | None = hf.bos_token_id
+        vocabulary = sorted(hf.get_vocab().items(), key=lambda entry: entry[1])
+        self.fingerprint = hashlib.sha256(repr((vocabulary, hf.chat_template)).encode()).hexdigest()[:16]
+
+    @classmethod
+    def load(cls, name: str | Path) -> "Tokenizer":
+        try:
+            return cls(AutoTokenizer.from_pretrained(str(name)), str(name))
+        except (OSError, KeyError, ValueError) as error:
+            if isinstance(error, TokenError):
+                raise
+            raise TokenError(f"{name} has no usable tokenizer ({str(error).splitlines()[0]})") from error
+
+    def prompt(self, content: Content) -> tuple[int, ...]:
+        """Token ids of a prompt, ready for a response to follow."""
+        if isinstance(content, str):
+            ids = self._ids(content)
+            return (self.bos, *ids) if self.bos is not None else ids
+        return self._template(content, add_generation_prompt=True)
+
+    def encode(self, item: Text) -> Encoded:
+        """An item's own token ids where this tokenizer made them, else its text's."""
+        if item.completion_ids and item.tokenizer == self.fingerprint:
+            ids = item.completion_ids
+            return Encoded(prompt=item.prompt_ids, response=ids, learn=(True,) * len(ids))
+        if not item.completion:
+            raise TokenError("a completion is empty: there is nothing to learn from")
+        if isinstance(item.prompt, str) and isinstance(item.completion, str):
+            return self._encode_plain(item.prompt, item.completion)
+        return self._encode_turns(as_turns(item.prompt, "user"), as_turns(item.completion, RESPONSE_ROLE))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return str(self.hf.decode(list(ids), skip_special_tokens=True))
+
+    def completion_text(self, prompt_ids: Sequence[int], response_ids: Sequence[int]) -> str:
+        """What the response adds to the prompt's text (some tokenizers drop a leading space when decoding it alone)."""
+        prompt = self.decode(prompt_ids)
+        whole = self.decode([*prompt_ids, *response_ids])
+        return whole[len(prompt) :] if whole.startswith(prompt) else self.decode(response_ids)
+
+    def _encode_plain(self, prompt: str, completion: str) -> Encoded:
+        start = self.prompt(prompt)
+        head = () if self.bos is None else (self.bos,)
+        whole = (*head, *self._ids(prompt + completion))
+        response = whole[len(start) :] if whole[: len(start)] == start else self._ids(completion)
+        if not start:
+            raise TokenError("a prompt is empty and the tokenizer has no BOS token to begin with")
+        response = (*response, self.eos)
+        return Encoded(prompt=start, response=response, learn=(True,) * len(response))
+
+    def _encode_turns(self, prompt: tuple[Message, ...], completion: tuple[Message, ...]) -> Encoded:
+        """Assistant-only mask: between two renderings of the template that differ by one turn lies that turn."""
+        start = self._template(prompt, add_generation_prompt=completion[0].role == RESPONSE_ROLE)
+        done, response, learn = start, (), ()
+        for index, message in enumerate(completion):
+            turns = (*prompt, *completion[: index + 1])
+            if message.role == RESPONSE_ROLE and index > 0:  # the header that invites the answer is not the answer
+                invited = self._template(turns[:-1], add_generation_prompt=True)
+                response, learn = (*response, *invited[len(done) :]), (*learn, *(False,) * (len(invited) - len(done)))
+                done = invited
+            whole = self._template(turns, add_generation_prompt=False)
+            if whole[: len(done)] != done:
+                raise TokenError(f"the chat template of {self.name} rewrites earlier turns, so the assistant's tokens cannot be told apart")
+            response = (*response, *whole[len(done) :])
+            learn = (*learn, *(message.role == RESPONSE_ROLE,) * (len(whole) - len(done)))
+            done = whole
+        if self.eos not in response[-2:]:
+            response, learn = (*response, self.eos), (*learn, learn[-1])
+        return Encoded(prompt=start, response=response, learn=learn)
+
+    def _ids(self, text: str) -> tuple[int, ...]:
+        return tuple(self.hf(text, add_special_tokens=False).input_ids)
+
+    def _template(self, turns: Sequence[Message], *, add_generation_prompt: bool) -> tuple[int, ...]:
+        if self.hf.chat_template is None:
+            raise TokenError(
+                f"{self.name} has no chat template, but the data are conversations; set `chat_template` in its"
+                " tokenizer_config.json, or use plain prompts"
+            )
+        rendered = self.hf.apply_chat_template(
+            [{"role": m.role, "content": m.content} for m in turns],
+            add_generation_prompt=add_generation_prompt,
+            tokenize=False,
+        )
+        return self._ids(rendered)
+
+
+def as_turns(content: Content, role: str) -> tuple[Message, ...]:
+    return (Message(role=role, content=content),) if isinstance(content, str) else content

@@ -1,0 +1,150 @@
+"""The policy: a causal language model behind the one forward that every method uses."""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tercih.batches import Outputs, Tokens, Want
+from tercih.models.layout import Layout, lay_out
+from tercih.models.logits import measure
+
+
+class LanguageModel(nn.Module):
+    """`model(tokens, want) -> Outputs`: log-probabilities, entropies and values of response tokens, in one pass.
+
+    `causal` is any Hugging Face causal model (or an object with the same `base_model`, `get_output_embeddings()` and
+    `config`). `temperature` divides the logits in everything: what is sampled is what is trained and penalised.
+    `value` adds a value head, exactly 0 at the start (Ziegler et al. 2019): "shared" reads the policy's own trunk,
+    "separate" a copy of it.
+    """
+
+    def __init__(self, causal: Any, *, temperature: float = 1.0, value: str | None = None) -> None:
+        super().__init__()
+        if not temperature > 0:
+            raise ValueError(f"temperature must be > 0, got {temperature}")
+        if value not in (None, "shared", "separate"):
+            raise ValueError(f"value must be None, 'shared' or 'separate', got {value!r}")
+        self.causal = causal
+        self.temperature = temperature
+        self.peft: Any = None
+        self.value_head: nn.Linear | None = None
+        self.value_trunk: nn.Module | None = None
+        switch_dropout_off(self)
+        if value is not None:
+            weight = causal.get_output_embeddings().weight
+            self.value_head = nn.Linear(weight.shape[1], 1, device=weight.device, dtype=torch.promote_types(weight.dtype, torch.float32))
+            nn.init.zeros_(self.value_head.weight)
+            nn.init.zeros_(self.value_head.bias)
+        if value == "separate":
+            self.value_trunk = copy.deepcopy(causal.base_model)
+
+    @property
+    def config(self) -> Any:
+        return self.causal.config
+
+    @property
+    def context(self) -> int:
+        """How many tokens a prompt and its response may have together."""
+        return context_length(self.config)
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Logits of hidden states, with whatever the architecture does to them after the output embedding."""
+        logits: Tensor = self.causal.get_output_embeddings()(hidden)
+        if cap := getattr(self.config, "final_logit_softcapping", None):  # Gemma 2 and 3
+            logits = torch.tanh(logits / cap) * cap
+        if scaling := getattr(self.config, "logits_scaling", None):  # Granite
+            logits = logits / scaling
+        if scale := getattr(self.config, "logit_scale", None):  # Cohere
+            logits = logits * scale
+        return logits
+
+    def forward(self, tokens: Tokens, want: Want | None = None) -> Outputs:
+        """Zero outside `tokens.loss_mask_BT`."""
+        want = want or Want()
+        layout = lay_out(tokens)
+        shape = tokens.response_ids_BT.shape
+        hidden_MD = self._hidden(self.causal.base_model, layout)
+        logp_BT = entropy_BT = value_BT = None
+        if want.logp or want.entropy:
+            logp_M, entropy_M = measure(
+                hidden_MD,
+                layout.target_M,
+                self.head,
+                vocabulary=self.config.vocab_size,
+                temperature=self.temperature,
+                entropy=want.entropy,
+            )
+            logp_BT = _place(logp_M, layout, shape)
+            entropy_BT = _place(entropy_M, layout, shape) if want.entropy else None
+        if want.value:
+            value_BT = _place(self._value(hidden_MD, layout), layout, shape)
+        return Outputs(logp_BT=logp_BT, entropy_BT=entropy_BT, value_BT=value_BT)
+
+    def _hidden(self, trunk: Any, layout: Layout) -> Tensor:
+        hidden_BLD: Tensor = trunk(input_ids=layout.ids_BL, use_cache=False).last_hidden_state
+        return hidden_BLD[layout.row_M, layout.before_M]
+
+    def _value(self, hidden_MD: Tensor, layout: Layout) -> Tensor:
+        if self.value_head is None:
+            raise ValueError("this method needs values: build the policy with value='shared' or value='separate'")
+        if self.value_trunk is not None:
+            hidden_MD = self._hidden(self.value_trunk, layout)
+        value_M: Tensor = self.value_head(hidden_MD.to(self.value_head.weight.dtype)).squeeze(-1)
+        return value_M
+
+    @contextmanager
+    def adapter_off(self) -> Iterator[None]:
+        """Within this context the model is what it was before its LoRA adapter: the reference, at no extra memory."""
+        with self.peft.disable_adapter() if self.peft is not None else nullcontext():
+            yield
+
+
+class Reference:
+    """log π0 of every response token, shape (B, T): a frozen copy, or the same weights with the adapter off."""
+
+    def __init__(self, model: LanguageModel) -> None:
+        """Takes a snapshot of `model` as it is now; with an adapter no copy is needed."""
+        self.adapted = model if model.peft is not None else None
+        self.frozen = None if self.adapted else frozen_copy(model)
+
+    @torch.no_grad()
+    def __call__(self, tokens: Tokens) -> Tensor:
+        if self.adapted is not None:
+            with self.adapted.adapter_off():
+                logp_BT = self.adapted(tokens).logp_BT
+        else:
+            assert self.frozen is not None
+            logp_BT = self.frozen(tokens).logp_BT
+        assert logp_BT is not None
+        return logp_BT
+
+
+def frozen_copy(model: LanguageModel) -> LanguageModel:
+    """The same language model without its value head, no longer trained."""
+    twin = LanguageModel(copy.deepcopy(model.causal), temperature=model.temperature)
+    return twin.requires_grad_(False).eval()
+
+
+def context_length(config: Any) -> int:
+    for name in ("max_position_embeddings", "n_positions"):
+        if length := getattr(config, name, None):
+            return int(length)
+    raise ValueError(f"the configuration of {config.model_type} names no context length")
+
+
+def switch_dropout_off(model: nn.Module) -> None:
+    """Policy-gradient ratios and reference KL need a deterministic forward (Ziegler et al. 2019)."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        if hasattr(module, "attention_dropout") and isinstance(module.attention_dropout, float):
+            module.attention_dropout = 0.0
+
+
+def _place(x_M: Tensor, layout: Layout, shape: torch.Size) -> Tensor:
+    flat = x_M.new_zeros(shape.numel())
+    return flat.index_put((layout.token_M,), x_M).view(shape)

@@ -1,0 +1,168 @@
+"""Models from and to Hugging Face folders (or Hub names), with adapters and heads beside them."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import peft
+import safetensors.torch
+import torch
+import transformers
+from transformers import AutoModelForCausalLM
+
+from tercih.models.language_model import LanguageModel
+from tercih.models.reward_model import RewardModel
+
+HEADS = "tercih_heads.safetensors"
+ABOUT = "tercih.json"
+
+
+class ModelError(ValueError):
+    """A model folder or name that cannot be used, and what to do about it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoRA:
+    """A low-rank adapter (Hu et al. 2021, arXiv:2106.09685) on all linear layers; its base stays frozen."""
+
+    rank: int = 16
+    alpha: float = 32.0
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise ValueError(f"lora.rank must be >= 1, got {self.rank}")
+
+
+def load_causal(name: str | Path, *, dtype: str | None = None, device: str | None = None) -> Any:
+    """A causal language model from a folder or the Hub, checked: its head must be the one that `LanguageModel` computes."""
+    check_folder(name)
+    with _quiet():
+        causal = AutoModelForCausalLM.from_pretrained(str(name), dtype=dtype or "auto")
+    causal = causal.to(device or default_device())
+    check_head(causal, name)
+    return causal
+
+
+def from_config(config: Any, *, seed: int, dtype: torch.dtype = torch.float32) -> Any:
+    """A randomly initialised causal model; the same seed gives the same weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return AutoModelForCausalLM.from_config(config, dtype=dtype)
+
+
+def check_folder(name: str | Path) -> None:
+    path = Path(name)
+    if not path.exists():
+        if str(name).startswith((".", "/", "~")) or str(name).count("/") > 1:
+            raise ModelError(f"there is no model folder {path}")
+        return  # a Hub name
+    if not (path / "config.json").exists():
+        raise ModelError(f"{path} has no config.json; a model folder needs config.json, weights and a tokenizer")
+    kinds = ("*.safetensors", "pytorch_model*.bin")
+    if not any(f.name != HEADS for kind in kinds for f in path.glob(kind)):
+        raise ModelError(f"{path} has a configuration but no weights (model.safetensors); copy them there, or name another model")
+
+
+@torch.no_grad()
+def check_head(causal: Any, name: str | Path) -> None:
+    """Compare the logits that our chunked head gives with the model's own; some architectures transform them."""
+    probe = torch.arange(8, device=causal.device)[None] % causal.config.vocab_size
+    was_training = causal.training
+    causal.eval()
+    ours = LanguageModel(causal).head(causal.base_model(input_ids=probe, use_cache=False).last_hidden_state)
+    theirs = causal(input_ids=probe, use_cache=False).logits
+    causal.train(was_training)
+    if not torch.allclose(ours.float(), theirs.float(), atol=1e-3, rtol=1e-3):
+        raise ModelError(f"{name} ({causal.config.model_type}) changes its logits in a way models/language_model.py `head` does not know")
+
+
+def add_lora(model: LanguageModel | RewardModel, lora: LoRA) -> None:
+    """Freeze the model and train an adapter in its place; heads stay trainable."""
+    config = peft.LoraConfig(
+        r=lora.rank, lora_alpha=lora.alpha, target_modules="all-linear", lora_dropout=0.0, task_type="CAUSAL_LM"
+    )
+    adapted = peft.get_peft_model(model.causal, config)
+    model.__dict__["peft"] = adapted  # not a submodule: its weights are already in `causal`
+    model.causal = adapted.get_base_model()
+
+
+def merge_lora(model: LanguageModel | RewardModel) -> None:
+    """Fold the adapter into the weights; afterwards the model is an ordinary one again, all of it trainable."""
+    if model.peft is None:
+        raise ModelError("this model has no adapter to merge")
+    model.causal = model.peft.merge_and_unload()
+    model.peft = None
+    model.causal.requires_grad_(True)
+
+
+def save_model(model: LanguageModel | RewardModel, tokenizer: Any, folder: str | Path, **about: Any) -> Path:
+    """A Hugging Face folder any other tool can load (an adapter is saved merged beside its own files), plus our heads.
+
+    What is written last is `tercih.json`, so that a folder that has it is whole.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    causal = model.causal
+    if model.peft is not None:
+        model.peft.save_pretrained(folder / "adapter")
+        model.peft.merge_adapter()
+        state = {k.replace(".base_layer.", "."): v for k, v in causal.state_dict().items() if ".lora_" not in k}
+        causal.save_pretrained(folder, state_dict=state)
+        model.peft.unmerge_adapter()
+    else:
+        causal.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    heads = {k: v.contiguous() for k, v in model.state_dict().items() if not k.startswith(("causal.", "peft.", "value_trunk."))}
+    if heads:
+        safetensors.torch.save_file(heads, folder / HEADS)
+    facts = {"kind": type(model).__name__, **{k: v for k, v in about.items() if v is not None}}
+    if isinstance(model, LanguageModel):
+        facts["temperature"] = model.temperature
+    (folder / ABOUT).write_text(json.dumps(facts, indent=2))
+    return folder
+
+
+def load_policy(folder: str | Path, *, value: str | None = None, device: str | None = None) -> LanguageModel:
+    """A policy; a value head saved beside it is restored when one is asked for."""
+    about = read_about(folder)
+    model = LanguageModel(load_causal(folder, device=device), temperature=about.get("temperature", 1.0), value=value)
+    heads = Path(folder) / HEADS
+    if value is not None and heads.exists():
+        model.load_state_dict(safetensors.torch.load_file(heads), strict=False)
+    return model
+
+
+def load_reward_model(folder: str | Path, *, device: str | None = None) -> RewardModel:
+    heads = Path(folder) / HEADS
+    if not heads.exists():
+        raise ModelError(f"{folder} is not a reward model: it has no {HEADS}; train one with `tercih train bradley_terry`")
+    model = RewardModel(load_causal(folder, device=device))
+    missing, unexpected = model.load_state_dict(safetensors.torch.load_file(heads), strict=False)
+    if unexpected or any(not k.startswith("causal.") for k in missing):
+        raise ModelError(f"{heads} does not fit: missing {missing[:3]}, unexpected {unexpected[:3]}")
+    return model
+
+
+def read_about(folder: str | Path) -> dict[str, Any]:
+    path = Path(folder) / ABOUT
+    return dict(json.loads(path.read_text())) if path.exists() else {}
+
+
+def default_device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No second progress bar under our own."""
+    transformers.utils.logging.disable_progress_bar()
+    yield
+
+
+__all__ = [
+    "LoRA", "ModelError", "add_lora", "check_folder", "default_device", "from_config", "load_causal", "load_policy",
+    "load_reward_model", "merge_lora", "read_about", "save_model",
+]  # fmt: skip

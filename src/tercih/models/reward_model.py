@@ -1,0 +1,68 @@
+"""A learned reward: a language model's trunk with a scalar head on the last token."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tercih.batches import Tokens
+from tercih.models.language_model import context_length, switch_dropout_off
+from tercih.models.layout import join
+
+
+class RewardModel(nn.Module):
+    """`model(tokens) -> score_B`: one number for every prompt and response.
+
+    The score is read at the last real token, which under causal attention has seen everything and no padding. The
+    head starts as N(0, 1/sqrt(D+1)) with bias 0; `gain` and `shift` are set by `normalise` so that scores have mean 0
+    and variance 1 on the reference policy's samples, before training and again after it (Ziegler et al. 2019): KL
+    coefficients then carry over from one reward model to the next.
+    """
+
+    gain: Tensor
+    shift: Tensor
+
+    def __init__(self, causal: Any, *, seed: int = 0) -> None:
+        super().__init__()
+        self.causal = causal
+        self.peft: Any = None
+        weight = causal.get_output_embeddings().weight
+        width, dtype = weight.shape[1], torch.promote_types(weight.dtype, torch.float32)
+        self.score_head = nn.Linear(width, 1, dtype=dtype)
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            self.score_head.weight.normal_(std=1 / math.sqrt(width + 1), generator=generator)
+            self.score_head.bias.zero_()
+        self.log_tie = nn.Parameter(torch.zeros((), dtype=dtype))  # log ν of Davidson's model of ties
+        self.register_buffer("gain", torch.ones((), dtype=dtype))
+        self.register_buffer("shift", torch.zeros((), dtype=dtype))
+        self.to(weight.device)
+        switch_dropout_off(self)
+
+    @property
+    def config(self) -> Any:
+        return self.causal.config
+
+    @property
+    def context(self) -> int:
+        return context_length(self.config)
+
+    def forward(self, tokens: Tokens) -> Tensor:
+        """Shape (B,)."""
+        hidden_BLD = self.causal.base_model(input_ids=join(tokens), use_cache=False).last_hidden_state
+        row_B = torch.arange(tokens.rows, device=hidden_BLD.device)
+        last_BD = hidden_BLD[row_B, tokens.lengths_B - 1]
+        raw_B: Tensor = self.score_head(last_BD.to(self.score_head.weight.dtype)).squeeze(-1)
+        return raw_B * self.gain + self.shift
+
+    @torch.no_grad()
+    def normalise(self, batches: list[Tokens]) -> None:
+        """Make scores of these samples mean 0 and variance 1."""
+        score_B = torch.cat([self(tokens) for tokens in batches])
+        spread = score_B.std(unbiased=False)
+        if not (torch.isfinite(spread) and spread > 1e-8):
+            raise ValueError(f"the reward model scores {len(score_B)} samples all alike (spread {spread:.3g}); nothing to normalise")
+        self.gain /= spread
+        self.shift -= score_B.mean()
+        self.shift /= spread

@@ -1,0 +1,159 @@
+"""Online data: rollouts of the policy as it is now, scored. To the training loop it is one more iterable."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from tercih.batches import Batch, Rollout, Tokens
+from tercih.data.collate import pad
+from tercih.data.tokenize import Tokenizer
+from tercih.models.language_model import LanguageModel
+from tercih.records import Text
+from tercih.rewards.combine import Combiner
+from tercih.rewards.source import RewardSource
+from tercih.rollout.engine import Engine, Generated
+from tercih.rollout.sampling import Sampling
+
+
+def make_engine(policy: LanguageModel, tokenizer: Tokenizer, max_batch: int = 256) -> Engine:
+    """An engine on the policy's own weights: what is sampled follows every update, with nothing to copy."""
+    return Engine(policy.causal, eos_ids={tokenizer.eos}, decode=tokenizer.decode, max_batch=max_batch)
+
+
+def to_tokens(generated: Generated, prompts: Sequence[Sequence[int]]) -> Tokens:
+    device = generated.response_ids_BT.device
+    position_T = torch.arange(generated.response_ids_BT.shape[1], device=device)
+    return Tokens(
+        prompt_ids_PS=pad(prompts).to(device),
+        prompt_len_P=torch.tensor([len(p) for p in prompts], device=device),
+        response_ids_BT=generated.response_ids_BT,
+        response_len_B=generated.response_len_B,
+        prompt_of_B=generated.prompt_of_B,
+        loss_mask_BT=position_T < generated.response_len_B[:, None],
+    )
+
+
+def to_items(
+    generated: Generated, prompts: Sequence[Text], ids: Sequence[Sequence[int]], tokenizer: Tokenizer, origin: str
+) -> list[Text]:
+    """What was sampled as items that a person or a reward can read, with the sampled token ids kept."""
+    items = []
+    lengths = generated.response_len_B.tolist()
+    for row, (response, prompt) in enumerate(
+        zip(generated.response_ids_BT.tolist(), generated.prompt_of_B.tolist(), strict=True)
+    ):
+        response_ids = response[: lengths[row]]
+        items.append(
+            Text(
+                prompt=prompts[prompt].prompt,
+                completion=tokenizer.completion_text(ids[prompt], response_ids),
+                prompt_ids=tuple(ids[prompt]),
+                completion_ids=tuple(response_ids),
+                tokenizer=tokenizer.fingerprint,
+                origin=origin,
+                columns=prompts[prompt].columns,
+            )
+        )
+    return items
+
+
+def sample_items(
+    policy: LanguageModel,
+    tokenizer: Tokenizer,
+    prompts: Sequence[Text],
+    sampling: Sampling,
+    *,
+    samples: int = 1,
+    seed: int,
+    origin: str,
+    max_batch: int = 256,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[Text]:
+    """`samples` completions of every prompt, prompt-major: what is compared, shown and measured."""
+    ids = [tokenizer.prompt(p.prompt) for p in prompts]
+    engine = make_engine(policy, tokenizer, max_batch)
+    generated = engine.generate(ids, sampling, samples=samples, seed=seed, on_progress=on_progress)
+    return to_items(generated, prompts, ids, tokenizer, origin)
+
+
+@dataclass(kw_only=True)
+class Rollouts:
+    """`steps` rollouts of `prompts_per_step` prompts with `samples` responses each; step number s is a pure function of
+    (weights, seed, s).
+
+    `audit` scores are written to the metrics and never reach the policy. `pretraining(step)` gives PPO-ptx its text.
+    """
+
+    policy: LanguageModel
+    tokenizer: Tokenizer
+    prompts: Sequence[Text]
+    reward: Combiner
+    sampling: Sampling
+    steps: int
+    prompts_per_step: int
+    samples: int = 1
+    seed: int = 0
+    max_batch: int = 256
+    audit: Sequence[RewardSource] = ()
+    pretraining: Callable[[int], Batch] | None = None
+    ids: list[tuple[int, ...]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        if not self.prompts:
+            raise ValueError("there are no prompts to sample from")
+        if self.prompts_per_step < 1 or self.samples < 1:
+            raise ValueError(f"prompts_per_step and samples must be >= 1, got {self.prompts_per_step}, {self.samples}")
+        if self.sampling.truncated:
+            raise ValueError(
+                "training samples from the whole distribution: with top_k or top_p the policy's probabilities are not"
+                " those that were sampled from; set sampling.top_k=0 and sampling.top_p=1"
+            )
+        if self.sampling.temperature != self.policy.temperature:
+            raise ValueError(
+                f"sampling.temperature is {self.sampling.temperature}, but the policy's log-probabilities are at"
+                f" {self.policy.temperature}; they must be equal"
+            )
+        self.ids = [self.tokenizer.prompt(p.prompt) for p in self.prompts]
+        self.engine = make_engine(self.policy, self.tokenizer, self.max_batch)
+
+    def __call__(self, step: int) -> Rollout:
+        chosen = self._chosen(step)
+        ids = [self.ids[i] for i in chosen]
+        prompts = [self.prompts[i] for i in chosen]
+        seed = int(np.random.SeedSequence((self.seed, step)).generate_state(1, np.uint64)[0])
+        generated = self.engine.generate(ids, self.sampling, samples=self.samples, seed=seed)
+        items = to_items(generated, prompts, ids, self.tokenizer, f"step {step}")
+        reward_B, parts = self.reward(items, generated.ended_B.cpu())
+        for source in self.audit:
+            scores = source.score(items)
+            parts |= {f"audit/{name}": scores.reward_BC[:, c] for c, name in enumerate(scores.names)}
+        return Rollout(
+            tokens=to_tokens(generated, ids),
+            logp_BT=generated.logp_BT,
+            reward_B=reward_B.to(generated.logp_BT),
+            ended_B=generated.ended_B,
+            parts=parts,
+            version=step,
+            pretraining=self.pretraining(step) if self.pretraining else None,
+        )
+
+    def _chosen(self, step: int) -> list[int]:
+        """The next prompts of an endless, reshuffled walk through all of them."""
+        size = len(self.prompts)
+        wanted = range(step * self.prompts_per_step, (step + 1) * self.prompts_per_step)
+        orders = {
+            epoch: np.random.default_rng((self.seed, epoch)).permutation(size) for epoch in {i // size for i in wanted}
+        }
+        return [int(orders[i // size][i % size]) for i in wanted]
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.reward.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.reward.load_state_dict(state)
+
+
+__all__ = ["Rollouts", "make_engine", "sample_items", "to_items", "to_tokens"]

@@ -1,0 +1,96 @@
+"""How one token is drawn from a model's logits, and from which random numbers.
+
+A response depends only on (seed, prompt key, sample index): its t-th token is drawn with the t-th number of its own
+random stream, whoever shares the batch with it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sampling:
+    """What is sampled, and how long.
+
+    Filters are applied in the order temperature, `top_k`, `top_p`, and log-probabilities are those of the distribution
+    that is left, the one really sampled from.
+    """
+
+    max_new_tokens: int = 64
+    """Length at which a response is cut."""
+    temperature: float = 1.0
+    """Divides the logits. 0 always takes the likeliest token (whose log-probability is then 0)."""
+    top_k: int = 0
+    """Keep the k likeliest tokens, and all that tie with the last of them. 0 keeps all."""
+    top_p: float = 1.0
+    """Keep the likeliest tokens until they hold this much probability: the smallest such set. 1 keeps all."""
+    stop: tuple[str, ...] = ()
+    """Texts that end a response. The token that completes one is kept, with all of its text."""
+    ignore_eos: bool = False
+    """Go on after an EOS: every response is `max_new_tokens` long (Ziegler et al. 2019), unless it meets a `stop`."""
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1:
+            raise ValueError(f"sampling.max_new_tokens must be >= 1, got {self.max_new_tokens}")
+        if not 0 <= self.temperature < float("inf"):
+            raise ValueError(f"sampling.temperature must be >= 0 and finite, got {self.temperature}")
+        if self.top_k < 0:
+            raise ValueError(f"sampling.top_k must be >= 0 (0 keeps all tokens), got {self.top_k}")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"sampling.top_p must be in (0, 1], got {self.top_p}")
+        if not isinstance(self.stop, tuple) or not all(self.stop):
+            raise ValueError(f"sampling.stop must be a tuple of non-empty strings, got {self.stop!r}")
+
+    @property
+    def truncated(self) -> bool:
+        """Whether some tokens cannot be sampled at all, so that `logp` is not the model's own at any temperature."""
+        return self.top_k > 0 or self.top_p < 1
+
+
+def uniforms(seed: int, key: int, sample: int, count: int) -> npt.NDArray[np.float64]:
+    """The first `count` numbers in [0, 1) of the stream of response number `sample` to the prompt named `key`.
+
+    The stream is Philox under the key `seed`; prompt and sample are the high words of its counter, the position the low
+    ones, so that no two streams share a number. All three are >= 0, and below 2^64.
+    """
+    return np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, sample, key])).random(count)
+
+
+def draw(logits_BV: Tensor, uniform_B: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
+    """One token for every row, by inverting the distribution function: `(token_B, logp_B)`.
+
+    The token is the smallest index whose cumulated probability exceeds the row's uniform number (float64). Computed in
+    float32, or float64 if the logits are. A row whose logits hold a NaN or +inf, or nothing but -inf, has a NaN `logp`.
+    """
+    logits_BV = logits_BV if logits_BV.dtype == torch.float64 else logits_BV.float()
+    if sampling.temperature == 0:
+        token_B1 = logits_BV.argmax(-1, keepdim=True)
+        logp_B1 = logits_BV.gather(1, token_B1)
+        return token_B1.squeeze(1), (logp_B1 - logp_B1).squeeze(1)
+    logits_BV = _restrict(logits_BV / sampling.temperature, sampling)
+    highest_B1 = logits_BV.amax(-1, keepdim=True)
+    cdf_BV = (logits_BV - highest_B1).exp_().cumsum(-1, dtype=torch.float64)
+    total_B1 = cdf_BV[:, -1:]
+    below_B1 = torch.nextafter(total_B1, torch.zeros_like(total_B1))
+    threshold_B1 = torch.minimum(uniform_B.unsqueeze(1) * total_B1, below_B1)  # u·total may round up to total
+    token_B1 = torch.searchsorted(cdf_BV, threshold_B1, right=True).clamp_(max=cdf_BV.shape[1] - 1)
+    logp_B1 = logits_BV.gather(1, token_B1) - highest_B1 - total_B1.log()
+    return token_B1.squeeze(1), logp_B1.squeeze(1).to(logits_BV.dtype)
+
+
+def _restrict(logits_BV: Tensor, sampling: Sampling) -> Tensor:
+    """-inf for the tokens that top-k and then top-p leave out."""
+    if 0 < sampling.top_k < logits_BV.shape[1]:
+        least_B1 = logits_BV.topk(sampling.top_k, dim=-1).values[:, -1:]
+        logits_BV = logits_BV.masked_fill(logits_BV < least_B1, -torch.inf)
+    if sampling.top_p < 1:
+        sorted_BV, order_BV = logits_BV.sort(dim=-1, descending=True, stable=True)
+        p_BV = sorted_BV.softmax(-1)
+        before_BV = p_BV.cumsum(-1) - p_BV
+        left_out_BV = torch.zeros_like(p_BV, dtype=torch.bool).scatter_(1, order_BV, before_BV >= sampling.top_p)
+        logits_BV = logits_BV.masked_fill(left_out_BV, -torch.inf)
+    return logits_BV

@@ -1,0 +1,231 @@
+"""Rows with the column names that TRL's users have, made into records; JSONL, Parquet and Hub data all pass here.
+
+    prompt, chosen, rejected [, margin, rater, time]   -> Comparison     (prompt may be left implicit in conversations)
+    prompt, completions, order [, rater, time]         -> Ranking        (order[0] indexes the best)
+    prompt, completion, label [, rater, time]          -> Thumb          (or messages, label)
+    prompt, completion  |  messages                    -> Demonstration
+    prompt                                             -> Text           (a prompt to be answered; completion "")
+
+Texts are strings or lists of `{"role": …, "content": …}`. Every other column goes to `Text.columns`.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from itertools import chain, takewhile
+from typing import Any
+
+from tercih.records import Comparison, Content, Demonstration, Message, Ranking, Text, Thumb
+from tercih.sources.rows import BadRow, Row, SourceError, convert
+
+Record = Comparison | Ranking | Thumb | Demonstration | Text
+
+UNKNOWN = "unknown"  # the rater, where the data does not name one
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kind:
+    """One meaning of a row: it is meant if any of `marks` is there, and then needs all of `needs`."""
+
+    marks: tuple[str, ...]
+    needs: tuple[str, ...]
+    make: Callable[[Row], Record]
+
+
+def records(
+    rows: Iterable[tuple[int, Row]], where: str, columns: Mapping[str, str] | None = None, skip_bad: bool = False
+) -> list[Record]:
+    """Records of numbered rows; `where` names their file in errors, `columns` maps our column names to the data's own.
+
+    Raises `SourceError` for a missing or misspelt column and for the first row that cannot be used (see `convert`).
+    """
+    iterator = iter(rows)
+    first = next(iterator, None)
+    if first is None:
+        raise SourceError(f"{where} is empty")
+    theirs = dict(columns or {})
+    for name in theirs.values():
+        if name not in first[1]:
+            raise SourceError(f"{where} has no column {name!r}{_meant(name, first[1])}; it has {_list(first[1])}")
+    kind = _kind(_renamed(first[1], theirs), where)
+
+    def make(row: Row) -> Record:
+        row = _renamed(row, theirs)
+        if missing := [name for name in kind.needs if row.get(name) is None]:
+            raise BadRow(f"column {missing[0]!r} is missing or null")
+        return kind.make(row)
+
+    return convert(chain([first], iterator), make, where, skip_bad)
+
+
+def _comparison(row: Row) -> Comparison:
+    prompt, chosen, rejected = _pair(row)
+    if chosen == rejected:
+        raise BadRow("chosen and rejected are the same")
+    rest = _rest(row, "prompt", "chosen", "rejected", "margin", "rater", "time")
+    return Comparison(
+        a=_text(prompt, chosen, rest),
+        b=_text(prompt, rejected, rest),
+        answer="a",
+        margin=_number(row, "margin") or 0.0,
+        rater=_rater(row),
+        time=_number(row, "time"),
+    )
+
+
+def _pair(row: Row) -> tuple[Content, Content, Content]:
+    """Prompt, chosen, rejected; where both are whole conversations, what they share is the prompt."""
+    chosen, rejected = _content(row, "chosen"), _content(row, "rejected")
+    given = _content(row, "prompt") if row.get("prompt") is not None else None
+    if isinstance(chosen, str) and isinstance(rejected, str):
+        if given is None:
+            hint = "read it as hh:PATH" if chosen.startswith("\n\nHuman:") else "add a column 'prompt'"
+            raise BadRow(f"chosen and rejected are plain strings, so their prompt is unknown; {hint}")
+        return given, chosen, rejected
+    if isinstance(chosen, str) or isinstance(rejected, str):
+        raise BadRow("one of chosen and rejected is a string, the other a list of messages")
+    if isinstance(given, tuple):
+        return given, chosen, rejected
+    shared = tuple(x for x, _ in takewhile(lambda both: both[0] == both[1], zip(chosen, rejected, strict=False)))
+    if len(shared) == min(len(chosen), len(rejected)) and chosen != rejected:
+        raise BadRow("one of chosen and rejected is the beginning of the other, so one completion would be empty")
+    if not shared:
+        raise BadRow("chosen and rejected share no first message that could be their prompt; add a column 'prompt'")
+    if given is not None and shared[-1].content != given:
+        raise BadRow("the column 'prompt' is not the last message that chosen and rejected share")
+    return shared, chosen[len(shared) :], rejected[len(shared) :]
+
+
+def _ranking(row: Row) -> Ranking:
+    completions, order = row["completions"], row["order"]
+    if not isinstance(completions, list) or not isinstance(order, list):
+        raise BadRow("completions and order must be lists")
+    prompt, rest = _content(row, "prompt"), _rest(row, "prompt", "completions", "order", "rater", "time")
+    items = tuple(_text(prompt, _content({"completions": each}, "completions"), rest) for each in completions)
+    if len({item.id for item in items}) < len(items):
+        raise BadRow("two of the completions are the same")
+    try:
+        return Ranking(items=items, order=tuple(order), rater=_rater(row), time=_number(row, "time"))
+    except (ValueError, TypeError) as error:
+        raise BadRow(str(error)) from None
+
+
+def _thumb(row: Row) -> Thumb:
+    if not isinstance(row["label"], bool) and row["label"] not in (0, 1):
+        raise BadRow(f"label must be true (good) or false (bad), got {row['label']!r}")
+    item = _answered(row, "label", "rater", "time")
+    return Thumb(item=item, good=bool(row["label"]), rater=_rater(row), time=_number(row, "time"))
+
+
+def _demonstration(row: Row) -> Demonstration:
+    return Demonstration(item=_answered(row, "rater"), rater=_rater(row))
+
+
+def _answered(row: Row, *used: str) -> Text:
+    """One prompt with its answer: prompt and completion, or messages that end with the assistant's."""
+    if row.get("completion") is None and row.get("messages") is None:
+        raise BadRow("there is neither a completion (with its prompt) nor messages")
+    if row.get("completion") is not None:
+        if row.get("prompt") is None:
+            raise BadRow("there is a completion but no prompt")
+        return _text(_content(row, "prompt"), _content(row, "completion"), _rest(row, "prompt", "completion", *used))
+    messages = _content(row, "messages")
+    if isinstance(messages, str) or len(messages) < 2 or messages[-1].role != "assistant":
+        raise BadRow("messages must be a list of at least two messages, the last of role 'assistant'")
+    return _text(messages[:-1], messages[-1:], _rest(row, "messages", *used))
+
+
+def _prompt(row: Row) -> Text:
+    return Text(prompt=_content(row, "prompt"), completion="", columns=_rest(row, "prompt"))
+
+
+KINDS = (
+    Kind(marks=("chosen", "rejected"), needs=("chosen", "rejected"), make=_comparison),
+    Kind(marks=("completions", "order"), needs=("prompt", "completions", "order"), make=_ranking),
+    Kind(marks=("label",), needs=("label",), make=_thumb),
+    Kind(marks=("completion",), needs=("prompt", "completion"), make=_demonstration),
+    Kind(marks=("messages",), needs=("messages",), make=_demonstration),
+    Kind(marks=("prompt",), needs=("prompt",), make=_prompt),
+)
+WATCHED = ("prompt", "completion", "messages", "margin")  # may be absent, but a near miss is an error
+
+
+def _kind(first: Row, where: str) -> Kind:
+    """What the rows mean, from the columns of the first; a column that is missing or nearly there is an error."""
+    known = {name for kind in KINDS for name in kind.needs} | set(WATCHED)
+    spare = [name for name in first if name not in known]
+    meant = {name: _near(name, spare) for name in known if name not in first}
+    for kind in KINDS:
+        if not any(mark in first or meant[mark] for mark in kind.marks):
+            continue
+        for name in (*kind.needs, *WATCHED):
+            if name not in first and (name in kind.needs or meant[name]):
+                raise SourceError(f"{where} has no column {name!r}{_meant(name, spare)}; it has {_list(first)}")
+        return kind
+    wanted = "; ".join(", ".join(kind.needs) for kind in KINDS)
+    raise SourceError(f"{where} has none of the columns that are understood ({wanted}); it has {_list(first)}")
+
+
+def _near(name: str, among: Iterable[str]) -> str | None:
+    return next(iter(get_close_matches(name, list(among), n=1, cutoff=0.8)), None)
+
+
+def _meant(name: str, among: Iterable[str]) -> str:
+    near = _near(name, among)
+    return f" (did you mean {near!r}? rename it, or name it in `columns`)" if near else ""
+
+
+def _list(row: Row) -> str:
+    return ", ".join(sorted(row))
+
+
+def _renamed(row: Row, theirs: Mapping[str, str]) -> Row:
+    if not theirs:
+        return row
+    used = set(theirs.values())
+    kept = {name: value for name, value in row.items() if name not in used}
+    return kept | {ours: row.get(name) for ours, name in theirs.items()}
+
+
+def _text(prompt: Content, completion: Content, columns: Mapping[str, Any]) -> Text:
+    return Text(prompt=prompt, completion=completion, columns=columns)
+
+
+def _content(row: Row, name: str) -> Content:
+    """The string or the messages of one column; nothing in them may be empty."""
+    value = row[name]
+    if isinstance(value, str):
+        if not value.strip():
+            raise BadRow(f"{name} is empty")
+        return value
+    if not isinstance(value, list) or not value:
+        got = "an empty list" if value == [] else type(value).__name__
+        raise BadRow(f"{name} must be a string or a list of messages, got {got}")
+    return tuple(_message(each, name) for each in value)
+
+
+def _message(value: Any, name: str) -> Message:
+    if not isinstance(value, dict) or not isinstance(value.get("role"), str):
+        raise BadRow(f"{name} must hold messages of the form {{'role': …, 'content': …}}")
+    content = value.get("content")
+    if not isinstance(content, str) or not content.strip():
+        raise BadRow(f"a message of role {value['role']!r} in {name} has no text")
+    return Message(role=value["role"], content=content)
+
+
+def _rest(row: Row, *used: str) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in used}
+
+
+def _rater(row: Row) -> str:
+    return str(row["rater"]) if row.get("rater") is not None else UNKNOWN
+
+
+def _number(row: Row, name: str) -> float | None:
+    value = row.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise BadRow(f"{name} must be a finite number, got {value!r}")
+    return float(value)

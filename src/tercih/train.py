@@ -1,0 +1,181 @@
+"""The loop. It knows nothing of any method, and nothing of where data come from."""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from tercih.batches import Batch, Mean, Models
+from tercih.checkpoint import Checkpoints
+from tercih.method import Method, State
+from tercih.metrics import MetricsFile
+from tercih.optimisation import Optimisation
+from tercih.progress import Progress
+
+EXPLODED = 1e6
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the message says at which step, why, and what is left."""
+
+
+class Data(Protocol):
+    """What is trained on: item number `step`, made from (seed, step) alone, whether it is read or sampled."""
+
+    @property
+    def steps(self) -> int: ...
+    def __call__(self, step: int) -> Any: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+def fit(
+    method: Method,
+    models: Models,
+    data: Data,
+    optimisation: Optimisation,
+    folder: Path | str | None = None,
+    *,
+    title: str = "training",
+    save_every: float = 60.0,
+    on_step: Callable[[int, Mapping[str, float]], None] | None = None,
+) -> dict[str, float]:
+    """Train `models.policy` by `method` on `data`; returns the last step's metrics.
+
+    With a `folder`, metrics go to `folder/metrics.jsonl` and checkpoints to `folder/checkpoints`: at the latest every
+    `save_every` seconds, and more often where saving costs little (under 5 % of the time). A run that was killed goes
+    on from the newest one and ends with the same bits. Raises TrainingError on a loss that is not finite or explodes;
+    the last good checkpoint stays.
+    """
+    trainer = _Trainer(method, models, data, optimisation)
+    checkpoints = Checkpoints(Path(folder) / "checkpoints") if folder else None
+    start = 0
+    if checkpoints and (saved := checkpoints.load()):
+        start = saved[0]
+        trainer.load_state_dict(saved[1])
+    metrics: dict[str, float] = trainer.metrics
+    last_save, cost = time.monotonic(), 0.0
+    with MetricsFile(folder, keep=start) as log, Progress(title, total=data.steps, done=start) as progress:
+        for step in range(start, data.steps):
+            metrics = trainer.step(step, checkpoints)
+            log.write(step, metrics)
+            progress.advance(metrics)
+            since = time.monotonic() - last_save
+            if checkpoints and (since > save_every or since > 20 * cost or step + 1 == data.steps):
+                began = time.monotonic()
+                checkpoints.save(step + 1, trainer.state_dict())
+                last_save = time.monotonic()
+                cost = last_save - began
+            if on_step:
+                on_step(step, metrics)
+    return metrics
+
+
+class _Trainer:
+    """A model, its optimiser and its method's state: what a checkpoint holds."""
+
+    def __init__(self, method: Method, models: Models, data: Data, optimisation: Optimisation) -> None:
+        self.method, self.models, self.data, self.optimisation = method, models, data, optimisation
+        self.state: State = method.init(models)
+        self.parameters = [p for p in models.policy.parameters() if p.requires_grad]
+        self.optimiser = optimisation.build(self.parameters)
+        self.metrics: dict[str, float] = {}
+        self.device = next(models.policy.parameters()).device
+
+    def step(self, step: int, checkpoints: Checkpoints | None) -> dict[str, float]:
+        """All updates on one item of data."""
+        item = self.data(step)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.optimisation.lr_at(step, self.data.steps)
+        means = _Means()
+        if isinstance(item, Batch):
+            item = item.to(self.device)
+            means.add(item.describe())
+        self.models.policy.train()
+        for batch in self.method.batches(item, self.models, self.state):
+            try:
+                means.add(self._update([batch] if isinstance(batch, Batch) else batch))
+            except FloatingPointError as error:
+                raise TrainingError(f"step {step}: {error}. {_left(checkpoints)}") from error
+        self.metrics = means.values()
+        self.state = self.method.after(self.state, item, self.metrics)
+        self.metrics |= {f"state/{k}": float(v) for k, v in self.state.items() if isinstance(v, int | float)}
+        return self.metrics
+
+    def _update(self, parts: Sequence[Batch]) -> dict[str, Mean]:
+        """One optimiser step on all parts together, each in as many micro-batches as memory asks for."""
+        units: dict[str, Tensor] = {}
+        for part in parts:
+            units |= part.units()
+        self.optimiser.zero_grad(set_to_none=True)
+        means, value = _Means(), 0.0
+        for part in parts:
+            for micro in part.split(self.optimisation.micro_rows or part.tokens.rows):
+                loss = self.method.loss(self.models.policy, micro)
+                terms = [t.weight * t.sum / units[t.per].clamp(min=1e-9) for t in loss.terms.values() if t.weight]
+                total = torch.stack(terms).sum()
+                value += float(total.detach())
+                if not abs(value) < EXPLODED:
+                    raise FloatingPointError(f"the loss is {value:.3g} ({_describe(loss.terms)})")
+                total.backward()  # type: ignore[no-untyped-call]
+                means.add(loss.metrics)
+        norm = float(nn.utils.clip_grad_norm_(self.parameters, self.optimisation.max_norm))
+        if not math.isfinite(norm):
+            raise FloatingPointError(f"the gradient norm is {norm}")
+        self.optimiser.step()
+        means.add({"loss": _one(value), "gradient_norm": _one(norm)})
+        return means.sums
+
+    def state_dict(self) -> dict[str, Any]:
+        trained = {n for n, p in self.models.policy.named_parameters() if p.requires_grad}
+        frozen = {n for n, p in self.models.policy.named_parameters() if not p.requires_grad}
+        tensors = self.models.policy.state_dict()
+        return {
+            "model": {k: v for k, v in tensors.items() if k in trained or k not in frozen},
+            "optimiser": self.optimiser.state_dict(),
+            "method": dict(self.state),
+            "data": self.data.state_dict(),
+            "metrics": self.metrics,
+            "rng": torch.get_rng_state(),
+        }
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        self.models.policy.load_state_dict(saved["model"], strict=False)
+        self.optimiser.load_state_dict(saved["optimiser"])
+        self.state = saved["method"]
+        self.data.load_state_dict(saved["data"])
+        self.metrics = saved["metrics"]
+        torch.set_rng_state(saved["rng"])
+
+
+class _Means:
+    """Metrics of many updates; a host round-trip only when they are read."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Mean] = {}
+
+    def add(self, metrics: Mapping[str, Mean]) -> None:
+        for name, (total, count) in metrics.items():
+            old = self.sums.get(name)
+            self.sums[name] = (total, count) if old is None else (old[0] + total, old[1] + count)
+
+    def values(self) -> dict[str, float]:
+        return {name: float(total / count) if count else math.nan for name, (total, count) in self.sums.items()}
+
+
+def _one(x: float) -> Mean:
+    return torch.tensor(x, dtype=torch.float64), torch.tensor(1.0)
+
+
+def _describe(terms: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {float(term.sum.detach()):.3g}" for name, term in terms.items())
+
+
+def _left(checkpoints: Checkpoints | None) -> str:
+    steps = checkpoints.steps() if checkpoints else []
+    kept = f"The last good checkpoint is step {steps[-1]} in {checkpoints.folder}. " if checkpoints and steps else ""
+    return f"{kept}A lower learning rate (--optimisation.lr) or a smaller gradient norm (--optimisation.max-norm) may help"
