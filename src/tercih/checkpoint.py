@@ -66,7 +66,9 @@ class Checkpoints:
         digest, body = content[:DIGEST], content[DIGEST:]
         if hashlib.sha256(body).digest() != digest:
             earlier = f" The one before it, step {steps[-2]}, will then be used" if len(steps) > 1 else ""
-            raise CheckpointError(f"{path} is damaged (its checksum is wrong); delete it and run the same command again.{earlier}")
+            raise CheckpointError(
+                f"{path} is damaged (its checksum is wrong); delete it and run the same command again.{earlier}"
+            )
         return steps[-1], torch.load(io.BytesIO(body), weights_only=True, map_location="cpu")
 
 

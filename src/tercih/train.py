@@ -178,4 +178,6 @@ def _describe(terms: Mapping[str, Any]) -> str:
 def _left(checkpoints: Checkpoints | None) -> str:
     steps = checkpoints.steps() if checkpoints else []
     kept = f"The last good checkpoint is step {steps[-1]} in {checkpoints.folder}. " if checkpoints and steps else ""
-    return f"{kept}A lower learning rate (--optimisation.lr) or a smaller gradient norm (--optimisation.max-norm) may help"
+    return (
+        f"{kept}A lower learning rate (--optimisation.lr) or a smaller gradient norm (--optimisation.max-norm) may help"
+    )

@@ -1,4 +1,4 @@
-"""The shelf: every method under the name it is called by. One published method per file; they never import each other."""
+"""The shelf: every method under its name. One published method per file; they never import each other."""
 
 from tercih.algorithms.bradley_terry import BradleyTerry
 from tercih.algorithms.dpo import DPO

@@ -51,7 +51,8 @@ class BradleyTerry(Method):
         first_N, second_N = score_B[batch.first_row_N], score_B[batch.second_row_N]
         difference_N = first_N - second_N
         if self.ties == "davidson":
-            loss_N = davidson_loss(difference_N, batch.target_N3, scorer.log_tie)
+            log_tie = scorer.get_parameter("log_tie")
+            loss_N = davidson_loss(difference_N, batch.target_N3, log_tie)
         else:
             loss_N = bradley_terry_loss(difference_N, batch.target_N3, batch.margin_N)
         centre_N = (first_N + second_N) ** 2

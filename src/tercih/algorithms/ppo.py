@@ -94,7 +94,9 @@ class PPO(Method):
     def batches(self, data: Rollout, models: Models, state: State) -> Iterator[Batch | Sequence[Batch]]:
         batch = self.prepare(data, models, state["kl_coef"])
         if self.pretraining_coef and data.pretraining is None:
-            raise ValueError("ppo.pretraining_coef > 0 needs rollouts with pre-training text: give the sampler `pretraining`")
+            raise ValueError(
+                "ppo.pretraining_coef > 0 needs rollouts with pre-training text: give the sampler `pretraining`"
+            )
         for epoch in range(self.epochs):
             for part in shuffled_parts(batch, self.minibatches, seed=state["updates"] * self.epochs + epoch):
                 if self.pretraining_coef and data.pretraining is not None:
@@ -112,7 +114,9 @@ class PPO(Method):
         if self.whiten_rewards:
             reward_BT = whiten(reward_BT, mask_BT, shift_mean=False) * mask_BT
         advantage_BT = gae(reward_BT, value_BT, mask_BT, self.gamma, self.lam)
-        return_BT = advantage_BT + value_BT  # from the advantages as they are, before whitening (as the released code does)
+        return_BT = (
+            advantage_BT + value_BT
+        )  # from the advantages as they are, before whitening (as the released code does)
         if self.whiten_advantages:
             advantage_BT = whiten(advantage_BT, mask_BT)
         return PPOBatch(

@@ -88,7 +88,7 @@ def encode(item: Text, tokenizer: Tokenizer, context: int) -> Encoded:
     if len(row.prompt) + len(row.response) > context:
         raise TokenError(
             f"{len(row.prompt)} prompt + {len(row.response)} response tokens exceed the model's context of {context}:"
-            f" {shorten(item.prompt)!r}; leave such rows out with --data.drop-long, or use a model with a longer context"
+            f" {shorten(item.prompt)!r}; leave such rows out with --drop-long, or use a model with a longer context"
         )
     return row
 

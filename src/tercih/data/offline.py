@@ -1,4 +1,4 @@
-"""Records from disk as training data: batch number `step` is a pure function of (seed, step), so resuming needs no state."""
+"""Records from disk as training data: batch `step` is a pure function of (seed, step), so resuming needs no state."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -39,7 +39,9 @@ class Tokenizer:
 
     def __init__(self, hf: Any, name: str = "tokenizer") -> None:
         if hf.eos_token_id is None:
-            raise TokenError(f"{name} has no EOS token, so a response could never end; set `eos_token` in its tokenizer_config.json")
+            raise TokenError(
+                f"{name} has no EOS token, so a response could never end; set `eos_token` in its tokenizer_config.json"
+            )
         self.hf = hf
         self.name = name
         self.eos: int = hf.eos_token_id
@@ -96,7 +98,9 @@ class Tokenizer:
     def _encode_turns(self, prompt: tuple[Message, ...], completion: tuple[Message, ...]) -> Encoded:
         """Assistant-only mask: between two renderings of the template that differ by one turn lies that turn."""
         start = self._template(prompt, add_generation_prompt=completion[0].role == RESPONSE_ROLE)
-        done, response, learn = start, (), ()
+        done = start
+        response: tuple[int, ...] = ()
+        learn: tuple[bool, ...] = ()
         for index, message in enumerate(completion):
             turns = (*prompt, *completion[: index + 1])
             if message.role == RESPONSE_ROLE and index > 0:  # the header that invites the answer is not the answer
@@ -105,7 +109,10 @@ class Tokenizer:
                 done = invited
             whole = self._template(turns, add_generation_prompt=False)
             if whole[: len(done)] != done:
-                raise TokenError(f"the chat template of {self.name} rewrites earlier turns, so the assistant's tokens cannot be told apart")
+                raise TokenError(
+                    f"the chat template of {self.name} rewrites earlier turns, so the assistant's tokens cannot"
+                    " be told apart"
+                )
             response = (*response, *whole[len(done) :])
             learn = (*learn, *(message.role == RESPONSE_ROLE,) * (len(whole) - len(done)))
             done = whole

@@ -2,7 +2,7 @@
 
 run.json         the command, seed, versions, machine and resolved config
 summary.json     the numbers that decide
-metrics/*.jsonl  one file a stage, one row a step
+*/metrics.jsonl  one file a stage, one row a step
 samples.jsonl    a prompt with the answers of base and policy, and their scores
 raters.json      one entry a rater
 evaluation.json  calibration, over-optimisation curve, best-of-n, warnings
@@ -42,7 +42,7 @@ def read_run(folder: Path) -> RunFolder:
     return RunFolder(
         run=_object(folder / "run.json"),
         summary=_object(folder / "summary.json"),
-        metrics={path.stem: _lines(path, notes) for path in sorted((folder / "metrics").glob("*.jsonl"))},
+        metrics={path.parent.name: _lines(path, notes) for path in sorted(folder.glob("*/metrics.jsonl"))},
         samples=_lines(folder / "samples.jsonl", notes),
         raters=_list(folder / "raters.json"),
         evaluation=_object(folder / "evaluation.json"),

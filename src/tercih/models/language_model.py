@@ -36,7 +36,9 @@ class LanguageModel(nn.Module):
         switch_dropout_off(self)
         if value is not None:
             weight = causal.get_output_embeddings().weight
-            self.value_head = nn.Linear(weight.shape[1], 1, device=weight.device, dtype=torch.promote_types(weight.dtype, torch.float32))
+            self.value_head = nn.Linear(
+                weight.shape[1], 1, device=weight.device, dtype=torch.promote_types(weight.dtype, torch.float32)
+            )
             nn.init.zeros_(self.value_head.weight)
             nn.init.zeros_(self.value_head.bias)
         if value == "separate":
@@ -115,12 +117,12 @@ class Reference:
     def __call__(self, tokens: Tokens) -> Tensor:
         if self.adapted is not None:
             with self.adapted.adapter_off():
-                logp_BT = self.adapted(tokens).logp_BT
+                outputs: Outputs = self.adapted(tokens)
         else:
             assert self.frozen is not None
-            logp_BT = self.frozen(tokens).logp_BT
-        assert logp_BT is not None
-        return logp_BT
+            outputs = self.frozen(tokens)
+        assert outputs.logp_BT is not None
+        return outputs.logp_BT
 
 
 def frozen_copy(model: LanguageModel) -> LanguageModel:
@@ -142,7 +144,7 @@ def switch_dropout_off(model: nn.Module) -> None:
         if isinstance(module, nn.Dropout):
             module.p = 0.0
         if hasattr(module, "attention_dropout") and isinstance(module.attention_dropout, float):
-            module.attention_dropout = 0.0
+            setattr(module, "attention_dropout", 0.0)  # noqa: B010  a float on some architectures' modules
 
 
 def _place(x_M: Tensor, layout: Layout, shape: torch.Size) -> Tensor:

@@ -43,7 +43,9 @@ def join(tokens: Tokens) -> Tensor:
     prompt_len_B1 = tokens.prompt_len_P[tokens.prompt_of_B, None]
     length_B1 = tokens.lengths_B[:, None]
     position_L = torch.arange(int(length_B1.max()), device=prompt_ids_BS.device)[None]
-    from_prompt_BL = prompt_ids_BS.gather(1, position_L.clamp(max=prompt_ids_BS.shape[1] - 1).expand(len(length_B1), -1))
+    from_prompt_BL = prompt_ids_BS.gather(
+        1, position_L.clamp(max=prompt_ids_BS.shape[1] - 1).expand(len(length_B1), -1)
+    )
     at_BL = (position_L - prompt_len_B1).clamp(min=0, max=tokens.response_ids_BT.shape[1] - 1)
     ids_BL = torch.where(position_L < prompt_len_B1, from_prompt_BL, tokens.response_ids_BT.gather(1, at_BL))
     return torch.where(position_L < length_B1, ids_BL, 0)

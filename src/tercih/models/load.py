@@ -37,7 +37,7 @@ class LoRA:
 
 
 def load_causal(name: str | Path, *, dtype: str | None = None, device: str | None = None) -> Any:
-    """A causal language model from a folder or the Hub, checked: its head must be the one that `LanguageModel` computes."""
+    """A causal language model from a folder or the Hub; refuses one whose head `LanguageModel` cannot compute."""
     check_folder(name)
     with _quiet():
         causal = AutoModelForCausalLM.from_pretrained(str(name), dtype=dtype or "auto")
@@ -63,7 +63,9 @@ def check_folder(name: str | Path) -> None:
         raise ModelError(f"{path} has no config.json; a model folder needs config.json, weights and a tokenizer")
     kinds = ("*.safetensors", "pytorch_model*.bin")
     if not any(f.name != HEADS for kind in kinds for f in path.glob(kind)):
-        raise ModelError(f"{path} has a configuration but no weights (model.safetensors); copy them there, or name another model")
+        raise ModelError(
+            f"{path} has a configuration but no weights (model.safetensors); copy them there, or name another model"
+        )
 
 
 @torch.no_grad()
@@ -76,7 +78,10 @@ def check_head(causal: Any, name: str | Path) -> None:
     theirs = causal(input_ids=probe, use_cache=False).logits
     causal.train(was_training)
     if not torch.allclose(ours.float(), theirs.float(), atol=1e-3, rtol=1e-3):
-        raise ModelError(f"{name} ({causal.config.model_type}) changes its logits in a way models/language_model.py `head` does not know")
+        raise ModelError(
+            f"{name} ({causal.config.model_type}) changes its logits in a way that"
+            " LanguageModel.head does not know"
+        )
 
 
 def add_lora(model: LanguageModel | RewardModel, lora: LoRA) -> None:
@@ -115,12 +120,18 @@ def save_model(model: LanguageModel | RewardModel, tokenizer: Any, folder: str |
     else:
         causal.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    heads = {k: v.contiguous() for k, v in model.state_dict().items() if not k.startswith(("causal.", "peft.", "value_trunk."))}
+    heads = {
+        k: v.contiguous()
+        for k, v in model.state_dict().items()
+        if not k.startswith(("causal.", "peft.", "value_trunk."))
+    }
     if heads:
         safetensors.torch.save_file(heads, folder / HEADS)
     facts = {"kind": type(model).__name__, **{k: v for k, v in about.items() if v is not None}}
     if isinstance(model, LanguageModel):
         facts["temperature"] = model.temperature
+    else:
+        facts["readout"] = model.readout
     (folder / ABOUT).write_text(json.dumps(facts, indent=2))
     return folder
 
@@ -138,8 +149,10 @@ def load_policy(folder: str | Path, *, value: str | None = None, device: str | N
 def load_reward_model(folder: str | Path, *, device: str | None = None) -> RewardModel:
     heads = Path(folder) / HEADS
     if not heads.exists():
-        raise ModelError(f"{folder} is not a reward model: it has no {HEADS}; train one with `tercih train bradley_terry`")
-    model = RewardModel(load_causal(folder, device=device))
+        raise ModelError(
+            f"{folder} is not a reward model: it has no {HEADS}; train one with `tercih train bradley_terry`"
+        )
+    model = RewardModel(load_causal(folder, device=device), readout=read_about(folder).get("readout", "last"))
     missing, unexpected = model.load_state_dict(safetensors.torch.load_file(heads), strict=False)
     if unexpected or any(not k.startswith("causal.") for k in missing):
         raise ModelError(f"{heads} does not fit: missing {missing[:3]}, unexpected {unexpected[:3]}")

@@ -37,7 +37,7 @@ def measure(
     if len(target_M) <= size:
         return piece(hidden_MD, target_M)
     chunks = []
-    for hidden_mD, target_m in zip(hidden_MD.split(size), target_M.split(size), strict=True):
+    for hidden_mD, target_m in zip(torch.split(hidden_MD, size), torch.split(target_M, size), strict=True):
         chunks.append(checkpoint(piece, hidden_mD, target_m, use_reentrant=False))
     logp, entropies = zip(*chunks, strict=True)
     return torch.cat(logp), torch.cat(entropies)

@@ -10,12 +10,15 @@ from tercih.batches import Tokens
 from tercih.models.language_model import context_length, switch_dropout_off
 from tercih.models.layout import join
 
+READOUTS = ("last", "mean")
+
 
 class RewardModel(nn.Module):
     """`model(tokens) -> score_B`: one number for every prompt and response.
 
-    The score is read at the last real token, which under causal attention has seen everything and no padding. The
-    head starts as N(0, 1/sqrt(D+1)) with bias 0; `gain` and `shift` are set by `normalise` so that scores have mean 0
+    With readout "last" the score is read at the last real token, which under causal attention has seen everything and
+    no padding; with "mean" it is the mean of what the head says at every token of the response, which small models
+    learn from fewer comparisons. The head starts as N(0, 1/sqrt(D+1)) with bias 0; `gain` and `shift` are set by `normalise` so that scores have mean 0
     and variance 1 on the reference policy's samples, before training and again after it (Ziegler et al. 2019): KL
     coefficients then carry over from one reward model to the next.
     """
@@ -23,8 +26,11 @@ class RewardModel(nn.Module):
     gain: Tensor
     shift: Tensor
 
-    def __init__(self, causal: Any, *, seed: int = 0) -> None:
+    def __init__(self, causal: Any, *, readout: str = "last", seed: int = 0) -> None:
         super().__init__()
+        if readout not in READOUTS:
+            raise ValueError(f"reward_model.readout must be one of {READOUTS}, got {readout!r}")
+        self.readout = readout
         self.causal = causal
         self.peft: Any = None
         weight = causal.get_output_embeddings().weight
@@ -51,9 +57,12 @@ class RewardModel(nn.Module):
     def forward(self, tokens: Tokens) -> Tensor:
         """Shape (B,)."""
         hidden_BLD = self.causal.base_model(input_ids=join(tokens), use_cache=False).last_hidden_state
-        row_B = torch.arange(tokens.rows, device=hidden_BLD.device)
-        last_BD = hidden_BLD[row_B, tokens.lengths_B - 1]
-        raw_B: Tensor = self.score_head(last_BD.to(self.score_head.weight.dtype)).squeeze(-1)
+        position_L = torch.arange(hidden_BLD.shape[1], device=hidden_BLD.device)
+        end_B1 = tokens.lengths_B[:, None]
+        start_B1 = end_B1 - (1 if self.readout == "last" else tokens.response_len_B[:, None])
+        read_BL = (position_L >= start_B1) & (position_L < end_B1)
+        hidden_BD = torch.where(read_BL[..., None], hidden_BLD, 0.0).sum(1) / read_BL.sum(1, keepdim=True)
+        raw_B: Tensor = self.score_head(hidden_BD.to(self.score_head.weight.dtype)).squeeze(-1)
         return raw_B * self.gain + self.shift
 
     @torch.no_grad()
@@ -62,7 +71,9 @@ class RewardModel(nn.Module):
         score_B = torch.cat([self(tokens) for tokens in batches])
         spread = score_B.std(unbiased=False)
         if not (torch.isfinite(spread) and spread > 1e-8):
-            raise ValueError(f"the reward model scores {len(score_B)} samples all alike (spread {spread:.3g}); nothing to normalise")
+            raise ValueError(
+                f"the reward model scores {len(score_B)} samples all alike (spread {spread:.3g}); nothing to normalise"
+            )
         self.gain /= spread
         self.shift -= score_B.mean()
         self.shift /= spread

@@ -51,7 +51,8 @@ class Combiner:
             reward_B = self._normalised(reward_B)
         if self.clip is not None:
             reward_B = reward_B.clamp(-self.clip, self.clip)
-        return reward_B - self.missing_end_penalty * (~ended_B).to(reward_B), parts
+        reward_B = reward_B - self.missing_end_penalty * (~ended_B).to(reward_B.dtype)
+        return reward_B, parts
 
     def _normalised(self, reward_B: Tensor) -> Tensor:
         """Running moments by Chan et al. 1979, this batch included."""
@@ -61,7 +62,8 @@ class Combiner:
         self.square += square + delta**2 * self.count * n / total
         self.mean += delta * n / total
         self.count = total
-        return (reward_B - self.mean) / ((self.square / self.count) ** 0.5 + 1e-8)
+        spread = (self.square / self.count) ** 0.5 + 1e-8
+        return (reward_B - self.mean) / spread
 
     def state_dict(self) -> dict[str, Any]:
         return {"count": self.count, "mean": self.mean, "square": self.square}

@@ -1,29 +1,34 @@
 """Comparisons by simulated raters whose faults and whose truth are known; `a` is the better item of every pair."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from tercih.feedback.simulated import SimulatedRater
-from tercih.records import Comparison, Consensus, Text
+from tercih.records import Answer, Comparison, Consensus, Side, Text
 
 
 def plant(
-    raters: list[SimulatedRater], pairs: int, votes: int, seed: int = 0, gap: float = 1.0, ordered: bool = True
+    raters: Sequence[SimulatedRater], pairs: int, votes: int, seed: int = 0, gap: float | Sequence[float] = 1.0
 ) -> list[Comparison]:
     """`votes` judgements by different raters on each of `pairs` pairs, the order shown drawn anew each time.
 
-    Half of the pairs are presented with the better item as `b`; its completion is "better …" in both cases.
+    `gap` is how much better the better item is, of all pairs or of each. Every other pair has its better item as `b`;
+    that item's completion is "better …" in both cases.
     """
     rng = np.random.default_rng(seed)
-    said = []
+    gaps = np.broadcast_to(gap, pairs)
+    said: list[Comparison] = []
     for index in range(pairs):
         better, worse = (Text(prompt="p", completion=f"{kind} {index}") for kind in ("better", "worse"))
         a, b = (better, worse) if index % 2 else (worse, better)
         for at in rng.choice(len(raters), votes, replace=False):
-            left = "a" if rng.random() < 0.5 else "b"
-            on_left = gap if (a if left == "a" else b) is better else -gap
+            left: Side = "a" if rng.random() < 0.5 else "b"
+            right: Side = "b" if left == "a" else "a"
+            on_left = float(gaps[index]) if (a if left == "a" else b) is better else -float(gaps[index])
             side = raters[at].answer(on_left, rng.random(), rng.random())
-            answer = "tie" if side == "tie" else left if side == "left" else {"a": "b", "b": "a"}[left]
-            said.append(Comparison(a=a, b=b, answer=answer, rater=raters[at].name, left=left if ordered else None))
+            answer: Answer = "tie" if side == "tie" else left if side == "left" else right
+            said.append(Comparison(a=a, b=b, answer=answer, rater=raters[at].name, left=left))
     return said
 
 

@@ -22,7 +22,10 @@ from tercih.feedback.quality.raters import RaterReport, report
 from tercih.feedback.quality.votes import TIE, Floats, Ints, Votes, tabulate
 from tercih.records import Comparison, Consensus
 
-ON_DIAGONAL = 0.6  # what the prior expects a rater to get right; the rest is spread evenly
+RIGHT_SHARE = 0.6  # what the prior expects a rater to get right; the rest is spread evenly
+# ... and of pairs of which neither is better, with twice the weight: or else "neither" becomes the class of all pairs
+# that are merely disputed, even among raters who hardly ever say "tie"
+TIE_SHARE = 0.8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,9 +86,12 @@ def _as_shown(votes: Votes) -> tuple[Ints, Ints]:
 
 def _prior(classes: int, smoothing: float) -> Floats:
     """Imagined counts, [T, Y]; without ties they are spread over left and right alone."""
-    share_TY = np.full((classes, classes), (1 - ON_DIAGONAL) / (classes - 1))
-    np.fill_diagonal(share_TY, ON_DIAGONAL)
-    return smoothing * share_TY
+    weight_T, right_T = np.full((2, classes), [[smoothing], [RIGHT_SHARE]])
+    if classes > 2:
+        weight_T[TIE], right_T[TIE] = 2 * smoothing, TIE_SHARE
+    prior_TY = np.repeat((weight_T * (1 - right_T) / (classes - 1))[:, None], classes, axis=1)
+    np.fill_diagonal(prior_TY, weight_T * right_T)
+    return prior_TY
 
 
 def _shares(votes: Votes, classes: int) -> Floats:

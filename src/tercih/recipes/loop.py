@@ -1,0 +1,98 @@
+"""The whole loop on one page: ask, weigh, learn the reward, train the policy, measure and audit it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tercih.data.tokenize import Tokenizer
+from tercih.environments.text import TextTask
+from tercih.feedback.simulated import Control, SimulatedRater
+from tercih.feedback.store import Store
+from tercih.progress import console
+from tercih.recipes import stages
+from tercih.recipes.evaluate import EvaluationSettings, evaluate, summarise
+from tercih.report import write_report
+from tercih.run import Run
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoopSettings:
+    """Everything a loop over a text task can vary; a recipe gives its own values."""
+
+    feedback: stages.FeedbackSettings
+    reward: stages.RewardSettings
+    policy: stages.PolicySettings
+    evaluation: EvaluationSettings
+
+
+def close_the_loop(
+    run: Run,
+    base: Path | str,
+    task: TextTask,
+    raters: Sequence[SimulatedRater],
+    settings: LoopSettings,
+    *,
+    seed: int,
+    control: Control = "none",
+) -> dict[str, Any]:
+    """From a base model to an audited policy; every stage is skipped where an earlier session has done it.
+
+    `base` is where the policy starts and what it is held against: a model folder. Returns the summary.
+    """
+    tokenizer = Tokenizer.load(base)
+    with Store(run.folder / "feedback.sqlite") as store:
+        run.stage("pairs", "Sample pairs", lambda _: stages.ask(store, base, tokenizer, task, settings.feedback, seed))
+        run.stage(
+            "labels",
+            "Ask the raters (simulated)",
+            lambda _: stages.label(store, task.gold, raters, settings.feedback, seed, control),
+        )
+        run.stage("consensus", "Weigh the raters", lambda folder: stages.weigh(folder, store))
+        reward = run.stage(
+            "reward_model",
+            "Learn the reward",
+            lambda folder: stages.learn_reward(
+                folder, store, base, tokenizer, settings.feedback, settings.reward, seed
+            ),
+        )
+    policy = run.stage(
+        "ppo",
+        "Train the policy by PPO",
+        lambda folder: stages.optimise_policy(folder, base, reward, tokenizer, task, settings.policy, seed),
+    )
+    run.stage(
+        "evaluation",
+        "Evaluate and audit",
+        lambda _: evaluate(run, base, policy, reward, tokenizer, task, settings.evaluation, seed),
+    )
+    summary = summarise(run, "ppo", reward, seed=seed, control=control)
+    run.finish()
+    write_report(run.folder)
+    announce(run, summary, policy)
+    return summary
+
+
+def announce(run: Run, summary: dict[str, Any], policy: Path) -> None:
+    """What improved, with intervals; where the report is; what to try next."""
+    gold, wins, best = summary["gold_mean"], summary["gold_win_rate"], summary["best_of_n"]
+    right, distinct = summary["reward_model"]["accuracy"], summary["distinct2"]
+    console.rule("[bold]What came out", align="left")
+    console.print(
+        f"mean gold score   {gold['base']:.3f} [{gold['base_low']:.3f}, {gold['base_high']:.3f}] -> "
+        f"{gold['policy']:.3f} [{gold['policy_low']:.3f}, {gold['policy_high']:.3f}]\n"
+        f"preferred to base {100 * wins['value']:.1f} % [{100 * wins['low']:.1f}, {100 * wins['high']:.1f}]"
+        f" of {wins['n']} held-out prompts (simulated raters' gold; a tie counts half)\n"
+        f"KL from the base  {summary['kl_nats']:.2f} nats per response; for comparison, best-of-{best['n']} under the gold"
+        f" score itself reaches {best['gold']:.3f} for at most {best['kl_bound']:.1f} nats\n"
+        f"distinct-2        {distinct['base']:.3f} -> {distinct['policy']:.3f}\n"
+        f"reward model      {100 * right['value']:.1f} % [{100 * right['low']:.1f}, {100 * right['high']:.1f}]"
+        f" of {right['n']} held-out pairs, calibration error {summary['reward_model']['ece']:.3f}\n"
+        f"cost              {summary['minutes']:.1f} minutes, {summary['peak_rss_mb']:.0f} MB",
+    )
+    console.print(
+        f"\nReport: {run.folder / 'report.html'}\nNext:\n"
+        f"  tercih chat {run.folder}\n"
+        f"  tercih verify ppo dpo bradley_terry\n"
+        f"  tercih run {'stories_ppo --model MODEL' if run.folder.name == 'quickstart' else 'quickstart'}"
+    )

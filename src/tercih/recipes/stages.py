@@ -1,0 +1,277 @@
+"""The stages of the loop for text tasks, one function each. A recipe calls them in order; any of them can stand alone.
+
+Every stage reads what the stages before it left in the run folder and the store, and writes what the next ones need.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from tercih.algorithms.bradley_terry import BradleyTerry
+from tercih.algorithms.ppo import PPO
+from tercih.algorithms.sft import SFT
+from tercih.batches import Models, Tokens
+from tercih.data import collate
+from tercih.data.offline import Offline
+from tercih.data.tokenize import Tokenizer
+from tercih.environments.text import Gold, TextTask
+from tercih.evaluation.reward_model import accuracy, calibration, length_baseline, length_sign
+from tercih.feedback.quality import dawid_skene, krippendorff
+from tercih.feedback.questions import Question
+from tercih.feedback.simulated import Control, SimulatedRater, simulate
+from tercih.feedback.store import Store
+from tercih.models.language_model import LanguageModel, Reference
+from tercih.models.load import load_causal, load_reward_model, save_model
+from tercih.models.reward_model import RewardModel
+from tercih.optimisation import Optimisation
+from tercih.progress import Progress
+from tercih.records import Consensus, Item, Text
+from tercih.rewards import Combiner, FunctionReward, LearnedReward
+from tercih.rollout.sampler import Rollouts, sample_items
+from tercih.rollout.sampling import Sampling
+from tercih.run import write_json
+from tercih.train import fit
+
+RUN = "loop"  # the name under which a run's questions stand in its own store
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SFTSettings:
+    """How long and how fast to imitate the demonstrations."""
+
+    epochs: int = 1
+    rows: int = 32
+    optimisation: Optimisation = Optimisation(lr=1e-3, warmup=0.05)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FeedbackSettings:
+    """How many pairs are asked about, and how many people see each."""
+
+    pairs: int = 3000
+    votes: int = 3
+    heldout_pairs: int = 300
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RewardSettings:
+    """How the reward model learns from the consensus."""
+
+    readout: str = "mean"
+    pairs_per_step: int = 64
+    epochs: int = 2
+    method: BradleyTerry = BradleyTerry()
+    optimisation: Optimisation = Optimisation(lr=1e-3, schedule="cosine", warmup=0.05, weight_decay=0.01)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PolicySettings:
+    """How the policy is trained on the reward model."""
+
+    steps: int = 60
+    prompts_per_step: int = 256
+    samples: int = 1
+    method: PPO = PPO()
+    optimisation: Optimisation = field(default_factory=lambda: Optimisation(lr=3e-4, eps=1e-5))
+
+
+def fine_tune(
+    folder: Path, base: Path | str, tokenizer: Tokenizer, task: TextTask, settings: SFTSettings, seed: int
+) -> str:
+    """Base model -> SFT model, on the task's demonstrations."""
+    model = LanguageModel(load_causal(base))
+    data = Offline(
+        records=task.demonstrations,
+        collate=lambda rows: collate.demonstrations(rows, tokenizer, model.context),
+        size=settings.rows,
+        epochs=settings.epochs,
+        seed=seed,
+    )
+    metrics = fit(SFT(), Models(policy=model), data, settings.optimisation, folder, title="imitating demonstrations")
+    save_model(model, tokenizer.hf, folder)
+    return f"{len(task.demonstrations)} demonstrations, {metrics['nats_per_token']:.2f} nats per token at the end"
+
+
+def ask(
+    store: Store, model: Path | str, tokenizer: Tokenizer, task: TextTask, settings: FeedbackSettings, seed: int
+) -> str:
+    """Sample pairs of completions and put them to the raters. Two that read the same are no question."""
+    policy = LanguageModel(load_causal(model))
+    prompts = [task.train[i % len(task.train)] for i in range(settings.pairs)]
+    items = _sample(
+        policy, tokenizer, prompts, task, samples=4 if task.max_new_tokens < 48 else 2, seed=seed, origin=str(model)
+    )
+    samples = len(items) // len(prompts)
+    questions: list[Question] = []
+    for start in range(0, len(items), samples):
+        distinct = list({item.id: item for item in items[start : start + samples]}.values())
+        if len(distinct) > 1:
+            questions.append(Question(a=distinct[0], b=distinct[1], run=RUN, step=0, index=len(questions)))
+    store.ask(questions)
+    alike = settings.pairs - len(questions)
+    return f"{len(questions)} pairs" + (f" ({alike} prompts were answered alike and left out)" if alike else "")
+
+
+def label(
+    store: Store,
+    gold: Gold,
+    raters: Sequence[SimulatedRater],
+    settings: FeedbackSettings,
+    seed: int,
+    control: Control = "none",
+) -> str:
+    """Simulated people answer, from a gold score that nobody else sees."""
+
+    def scores(items: Sequence[Item]) -> list[float]:
+        return [gold(item.prompt, str(item.completion)) for item in items]
+
+    count = simulate(store, RUN, scores, raters, settings.votes, seed, control)
+    return f"{count} judgements by {len(raters)} simulated raters"
+
+
+def weigh(folder: Path, store: Store) -> str:
+    """Whom to trust: Dawid-Skene over all judgements; writes the rater table beside the run."""
+    comparisons = store.comparisons(RUN)
+    result = dawid_skene(comparisons)
+    alpha = krippendorff(comparisons)
+    rows = [asdict(row) | {"simulated": row.rater.startswith("simulated-")} for row in result.raters]
+    write_json(folder.parent / "raters.json", rows)
+    write_json(folder / "agreement.json", asdict(alpha))
+    ordered = sorted(result.raters, key=lambda row: row.reliability)
+    best, worst = ordered[-1], ordered[0]
+    return (
+        f"{len(ordered)} raters: most reliable {best.rater} ({best.reliability:.2f}),"
+        f" least {worst.rater} ({worst.reliability:.2f})"
+    )
+
+
+def consensus(store: Store, settings: FeedbackSettings, seed: int) -> tuple[list[Consensus], list[Consensus]]:
+    """What the raters add up to, split by prompt into training and held-out pairs."""
+    beliefs = dawid_skene(store.comparisons(RUN)).consensus
+    prompts = sorted({str(belief.a.prompt) for belief in beliefs})
+    order = np.random.default_rng((seed, 1)).permutation(len(prompts))
+    rank = {prompts[i]: place for place, i in enumerate(order)}
+    beliefs = sorted(beliefs, key=lambda belief: (rank[str(belief.a.prompt)], belief.a.id, belief.b.id))
+    cut = min(settings.heldout_pairs, len(beliefs) // 5)
+    while cut < len(beliefs) - 1 and beliefs[cut].a.prompt == beliefs[cut - 1].a.prompt:
+        cut += 1
+    return beliefs[cut:], beliefs[:cut]
+
+
+def learn_reward(
+    folder: Path,
+    store: Store,
+    model: Path | str,
+    tokenizer: Tokenizer,
+    feedback: FeedbackSettings,
+    settings: RewardSettings,
+    seed: int,
+) -> str:
+    """Consensus -> reward model, normalised on the reference's samples before and after (Ziegler et al. 2019)."""
+    train, heldout = consensus(store, feedback, seed)
+    reward_model = RewardModel(load_causal(model), readout=settings.readout, seed=seed)
+    samples = [item for belief in train[:256] for item in (belief.a, belief.b)]
+    reward_model.normalise(_token_batches(samples, tokenizer, reward_model.context))
+    data = Offline(
+        records=train,
+        collate=lambda rows: collate.pairs(rows, tokenizer, reward_model.context),
+        size=settings.pairs_per_step,
+        epochs=settings.epochs,
+        seed=seed,
+    )
+    models = Models(policy=reward_model)
+    fit(settings.method, models, data, settings.optimisation, folder, title="learning the reward")
+    report = judge_reward(reward_model, tokenizer, train, heldout)
+    reward_model.normalise(_token_batches(samples, tokenizer, reward_model.context))
+    write_json(folder / "heldout.json", report)
+    save_model(reward_model, tokenizer.hf, folder)
+    right, length = report["accuracy"], report["length_baseline"]
+    return (
+        f"accuracy {_percent(right)} on {right['n']} held-out pairs; choosing by length alone {_percent(length)};"
+        f" expected calibration error {report['calibration']['ece']:.3f}"
+    )
+
+
+def judge_reward(
+    model: RewardModel, tokenizer: Tokenizer, train: Sequence[Consensus], heldout: Sequence[Consensus]
+) -> dict[str, dict[str, float]]:
+    """Accuracy against the held-out consensus, calibration, and what length alone would reach."""
+    source = LearnedReward(model, tokenizer)
+    score = source.score([item for belief in heldout for item in (belief.a, belief.b)]).reward_BC[:, 0].double().numpy()
+    margin = score[0::2] - score[1::2]
+    target = np.array([belief.p_a + (1 - belief.p_a - belief.p_b) / 2 for belief in heldout])
+    sign = length_sign(*_lengths(train))
+    return {
+        "accuracy": accuracy(margin, target).as_dict(),
+        "calibration": asdict(calibration(1 / (1 + np.exp(-margin)), target)),
+        "length_baseline": length_baseline(*_lengths(heldout), sign=sign).as_dict(),
+    }
+
+
+def optimise_policy(
+    folder: Path,
+    model: Path | str,
+    reward_folder: Path,
+    tokenizer: Tokenizer,
+    task: TextTask,
+    settings: PolicySettings,
+    seed: int,
+) -> str:
+    """PPO against the reward model. The gold score is audited on the way and never reaches the policy."""
+    policy = LanguageModel(load_causal(model), value="shared")
+    rollouts = Rollouts(
+        policy=policy,
+        tokenizer=tokenizer,
+        prompts=task.train,
+        reward=Combiner(sources=[LearnedReward(load_reward_model(reward_folder), tokenizer)]),
+        sampling=Sampling(max_new_tokens=task.max_new_tokens),
+        steps=settings.steps,
+        prompts_per_step=settings.prompts_per_step,
+        samples=settings.samples,
+        seed=seed,
+        audit=[FunctionReward(lambda prompt, completion, **_: task.gold(prompt, completion), "gold")],
+    )
+    models = Models(policy=policy, reference=Reference(policy))
+    metrics = fit(settings.method, models, rollouts, settings.optimisation, folder, title="PPO")
+    save_model(policy, tokenizer.hf, folder)
+    return f"{settings.steps} steps: reward {metrics['reward']:.2f}, KL {metrics['kl']:.1f} nats per response"
+
+
+def _sample(
+    policy: LanguageModel,
+    tokenizer: Tokenizer,
+    prompts: Sequence[Text],
+    task: TextTask,
+    *,
+    samples: int,
+    seed: int,
+    origin: str,
+) -> list[Text]:
+    sampling = Sampling(max_new_tokens=task.max_new_tokens)
+    with Progress("sampling", total=len(prompts) * samples) as progress:
+        return sample_items(
+            policy,
+            tokenizer,
+            prompts,
+            sampling,
+            samples=samples,
+            seed=seed,
+            origin=origin,
+            on_progress=lambda done, _all: progress.advance(by=done - progress.done),
+        )
+
+
+def _token_batches(items: Sequence[Item], tokenizer: Tokenizer, context: int, rows: int = 128) -> list[Tokens]:
+    encoded = [collate.encode(item, tokenizer, context) for item in items]
+    return [collate.collate(encoded[i : i + rows]) for i in range(0, len(encoded), rows)]
+
+
+def _lengths(beliefs: Sequence[Consensus]) -> tuple[list[int], list[int], list[float]]:
+    lengths = [(len(str(b.a.completion)), len(str(b.b.completion))) for b in beliefs]
+    return [a for a, _ in lengths], [b for _, b in lengths], [b.p_a + (1 - b.p_a - b.p_b) / 2 for b in beliefs]
+
+
+def _percent(row: dict[str, float]) -> str:
+    return f"{100 * row['value']:.1f} % [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"

@@ -1,0 +1,68 @@
+"""The loop on real text: a small pre-trained story teller learns from simulated raters to tell cheerful stories.
+
+Prompts are openings of TinyStories. The raters' hidden taste is VADER's compound score of the completion; they answer
+with Bradley-Terry noise, one of them guesses and one leans to the left. The policy sees a reward model, never the gold.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from tercih.algorithms.ppo import PPO
+from tercih.data.tokenize import Tokenizer
+from tercih.environments import stories
+from tercih.environments.text import Split
+from tercih.feedback.simulated import PREFIX, Control, SimulatedRater
+from tercih.recipes.evaluate import EvaluationSettings
+from tercih.recipes.loop import LoopSettings, close_the_loop
+from tercih.recipes.stages import FeedbackSettings, PolicySettings, RewardSettings
+from tercih.run import Run
+
+RATERS: tuple[SimulatedRater, ...] = (
+    SimulatedRater(name=PREFIX + "expert", temperature=0.1),
+    SimulatedRater(name=PREFIX + "careful", temperature=0.15),
+    SimulatedRater(name=PREFIX + "steady", temperature=0.2),
+    SimulatedRater(name=PREFIX + "hasty", temperature=0.4, lapse=0.05),
+    SimulatedRater(name=PREFIX + "leans-left", temperature=0.2, left_bias=1.5),
+    SimulatedRater(name=PREFIX + "spammer", lapse=1.0),
+)
+"""Temperatures in units of the compound score, whose standard deviation over the base's stories is about 0.43."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoriesPPO:
+    """Cheerful stories by PPO on a reward model of simulated raters."""
+
+    model: str
+    """Folder or Hub name of a story model, such as karpathy/tinyllamas' stories260K in Hugging Face format."""
+    out: Path = Path("runs/stories_ppo")
+    """Run folder; the same command on the same folder goes on where it was."""
+    seed: int = 0
+    control: Control = "none"
+    """"shuffled-labels" is the negative control: nothing can then be learned from the raters."""
+    data: Path = Path(os.environ.get("TERCIH_DATA", "../shared/data")) / "text" / "tinystories"
+    """A TinyStories file or a folder of them."""
+    tiny: bool = False
+    """A minute's version of everything, to see that it runs."""
+    loop: LoopSettings = LoopSettings(
+        feedback=FeedbackSettings(pairs=3000, votes=3, heldout_pairs=400),
+        reward=RewardSettings(),
+        policy=PolicySettings(method=PPO(kl_target=5.0)),
+        evaluation=EvaluationSettings(),
+    )
+
+
+TINY = LoopSettings(
+    feedback=FeedbackSettings(pairs=96, votes=3, heldout_pairs=24),
+    reward=RewardSettings(epochs=1),
+    policy=PolicySettings(steps=3, prompts_per_step=32, method=PPO(epochs=1)),
+    evaluation=EvaluationSettings(prompts=32, best_of=4, best_of_prompts=8),
+)
+
+
+def main(config: StoriesPPO) -> dict[str, object]:
+    Tokenizer.load(config.model)  # a model that cannot be used is said before anything is written
+    task = stories.task(config.data, Split(seed=config.seed, heldout=500), max_new_tokens=16 if config.tiny else 64)
+    run = Run(config.out, "stories_ppo", config, seed=config.seed, control=config.control, simulated_raters=True)
+    settings = TINY if config.tiny else config.loop
+    return close_the_loop(run, config.model, task, RATERS, settings, seed=config.seed, control=config.control)

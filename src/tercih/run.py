@@ -1,0 +1,132 @@
+"""A run folder: what was asked for, what has been done, and everything a report needs.
+
+`run.json` holds the command, the resolved configuration, versions and machine; `stages.json` the stages that are done;
+every stage has a folder of its own. Starting the same command again goes on with the first stage that is not done.
+"""
+
+import json
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from tercih.progress import console
+
+
+class RunError(ValueError):
+    """A run folder that cannot be used as it is, and what to do about it."""
+
+
+class Run:
+    """Opens or reopens a run folder. Refuses one that holds a run with another configuration."""
+
+    def __init__(self, folder: Path | str, recipe: str, config: Any, **facts: Any) -> None:
+        """`config` is a dataclass; `facts` are further entries of run.json (seed, control, …)."""
+        self.folder = Path(folder)
+        wanted = json.loads(json.dumps(asdict(config), default=str))
+        path = self.folder / "run.json"
+        if path.exists():
+            self._check(json.loads(path.read_text()), recipe, wanted)
+            console.print(f"{self.folder} holds this run already; going on where it was")
+            return
+        if self.folder.exists() and any(self.folder.iterdir()):
+            raise RunError(f"{self.folder} is not empty and holds no run; name another folder with --out")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        about = {
+            "recipe": recipe,
+            "command": command_line(),
+            "started": now(),
+            "versions": versions(),
+            "machine": machine(),
+        }
+        write_json(path, about | facts | {"config": wanted})
+
+    def _check(self, before: Mapping[str, Any], recipe: str, wanted: Mapping[str, Any]) -> None:
+        if before["recipe"] != recipe:
+            raise RunError(f"{self.folder} holds a run of {before['recipe']}; name another folder with --out")
+        old = before["config"]
+        differs = [
+            f"{k} was {old.get(k)!r}, now {wanted.get(k)!r}" for k in {**old, **wanted} if old.get(k) != wanted.get(k)
+        ]
+        if differs:
+            raise RunError(
+                f"{self.folder} holds a run with other settings ({'; '.join(differs)}); name another folder with"
+                " --out, or delete this one"
+            )
+
+    @property
+    def stages(self) -> list[dict[str, Any]]:
+        path = self.folder / "stages.json"
+        return list(json.loads(path.read_text())) if path.exists() else []
+
+    def stage(self, name: str, title: str, work: Callable[[Path], str]) -> Path:
+        """Do `work(folder of the stage)` unless it was done; what it returns is one line on what came out."""
+        folder = self.folder / name
+        done = {stage["name"]: stage for stage in self.stages}
+        if name in done:
+            console.print(f"[dim]{title}: done before ({done[name]['detail']})[/dim]")
+            return folder
+        console.rule(f"[bold]{title}", align="left")
+        began = time.monotonic()
+        folder.mkdir(exist_ok=True)
+        detail = work(folder)
+        row = {"name": name, "title": title, "seconds": round(time.monotonic() - began, 1), "detail": detail}
+        write_json(self.folder / "stages.json", [*self.stages, row])
+        console.print(f"{detail}  [dim]({row['seconds']} s)[/dim]")
+        return folder
+
+    @property
+    def minutes(self) -> float:
+        """Of all stages that are done, whichever session did them."""
+        return float(sum(stage["seconds"] for stage in self.stages)) / 60
+
+    def finish(self) -> None:
+        path = self.folder / "run.json"
+        write_json(path, json.loads(path.read_text()) | {"finished": now()})
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Whole or not at all."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    partial.replace(path)
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    partial.replace(path)
+
+
+def peak_rss_mb() -> float:
+    """The most memory this process has held, as the operating system counts it."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / 1024 if sys.platform != "darwin" else peak / 1024**2, 1)
+
+
+def command_line() -> str:
+    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {p: metadata.version(p) for p in ("tercih", "torch", "transformers")}
+
+
+def machine() -> dict[str, Any]:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count(), "memory_gb": round(memory, 1)}
