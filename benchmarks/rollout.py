@@ -1,9 +1,10 @@
 """The built-in rollout engine against `transformers.generate`: same weights, prompts and lengths, alternating runs.
 
-    python benchmarks/rollout.py --json rollout.json [--model FOLDER] [--rounds 5] [--device cuda]
+    python benchmarks/rollout.py --json rollout.json [--model FOLDER] [--ends 1 13] [--threads 1] [--device cuda]
 
 Without `--model`, random Llama weights of 15 M parameters with a vocabulary of 32,000 are used, and responses end at
-one of a set of tokens chosen so that lengths look natural. Ours also returns log-probabilities; generate does not.
+one of a set of tokens chosen so that lengths look natural. `--ends` says what ends a natural response of a real model,
+such as its EOS and its newline. Ours also returns log-probabilities; generate does not.
 """
 
 import argparse
@@ -35,28 +36,29 @@ class Case:
 
 
 CASES = (
+    Case(name="one prompt", prompts=1, samples=1, tokens=64, natural=False),
     Case(name="equal lengths", prompts=64, samples=1, tokens=64, natural=False),
-    Case(name="natural lengths, queue", prompts=256, samples=1, tokens=256, natural=True),
-    Case(name="8 samples a prompt, natural lengths", prompts=32, samples=8, tokens=256, natural=True),
+    Case(name="natural lengths, queue", prompts=256, samples=1, tokens=192, natural=True),
+    Case(name="natural lengths, 8 samples a prompt", prompts=32, samples=8, tokens=192, natural=True),
 )
 BATCH = 64
 MEAN = 60  # tokens of a natural response under random weights
 
 
-def load(folder: str | None, device: str) -> tuple[PreTrainedModel, list[int]]:
+def load(folder: str | None, ends: list[int] | None, device: str) -> tuple[PreTrainedModel, list[int]]:
     """A model, and the tokens that end a natural response."""
     torch.manual_seed(0)
     if folder is not None:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
         eos = model.config.eos_token_id
-        ends = eos if isinstance(eos, list) else [eos]
+        ends = ends or (eos if isinstance(eos, list) else [eos])
     else:
         config = LlamaConfig(
             vocab_size=32_000, hidden_size=288, intermediate_size=768, num_hidden_layers=6, num_attention_heads=6,
             num_key_value_heads=6, max_position_embeddings=512, tie_word_embeddings=True,
         )  # fmt: skip
         model = AutoModelForCausalLM.from_config(config)
-        ends = list(range(config.vocab_size // MEAN))
+        ends = ends or list(range(config.vocab_size // MEAN))
     return model.to(device).eval(), ends
 
 
@@ -136,11 +138,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="file for the results")
     parser.add_argument("--model", help="folder of a Hugging Face model")
+    parser.add_argument("--ends", type=int, nargs="+", help="tokens that end a natural response")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads of both sides")
     parser.add_argument("--rounds", type=int, default=5, help="alternating runs of each side")
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
     transformers.logging.set_verbosity_error()
-    model, ends = load(args.model, args.device)
+    torch.set_num_threads(args.threads)
+    model, ends = load(args.model, args.ends, args.device)
     rows = []
     for case in CASES:
         row = compare(model, ends, case, args.rounds)

@@ -106,7 +106,7 @@ class Batch:
             value = value[by_axis[axes[0]]]
             if len(axes) > 1 and axes[1] == "T":
                 value = value[:, : tokens.response_ids_BT.shape[1]]
-            changed[f.name] = new_of_old[value] if f.name in row_fields else value
+            changed[f.name] = _renumbered(value, new_of_old) if f.name in row_fields else value
         return replace(self, **changed)  # type: ignore[arg-type]
 
     def split(self, rows: int) -> Iterator[Self]:
@@ -129,6 +129,17 @@ class Batch:
         moved = {f.name: getattr(self, f.name) for f in fields(self)}
         moved = {k: v.to(device) for k, v in moved.items() if isinstance(v, Tensor | Tokens | Batch)}
         return replace(self, **moved)
+
+
+def _renumbered(row: Tensor, new_of_old: Tensor) -> Tensor:
+    """Row numbers inside a part of a batch; -1 pads and stays."""
+    new = torch.where(row >= 0, new_of_old[row.clamp(min=0)], -1)
+    if bool(((new < 0) & (row >= 0)).any()):
+        raise ValueError(
+            "a record compares rows of different prompts, so its batch cannot be cut between prompts; train it whole"
+            " (optimisation.micro_rows = 0)"
+        )
+    return new
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

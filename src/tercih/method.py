@@ -5,7 +5,7 @@ A method is a frozen dataclass whose fields are its whole configuration. It answ
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from torch import nn
 
@@ -16,9 +16,17 @@ State = Mapping[str, Any]
 
 
 class Method:
-    """Subclass it with a frozen dataclass; most methods only need `loss`."""
+    """Subclass it with a frozen dataclass; most methods only need `loss`.
+
+    The class variables say what `tercih train` has to bring: which model is trained, on which kind of data, and whether
+    a frozen reference or values are needed.
+    """
 
     __slots__ = ()
+    trains: ClassVar[Literal["policy", "reward_model"]] = "policy"
+    learns_from: ClassVar[Literal["demonstrations", "pairs", "rankings", "rollouts"]] = "demonstrations"
+    needs_reference: ClassVar[bool] = False
+    needs_values: ClassVar[bool] = False
 
     def init(self, models: Models) -> State:
         """The state before the first step."""

@@ -12,7 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 
 class MetricsFile:
-    """Appends to `folder/metrics.jsonl` after the first `keep` rows of an earlier run; without a folder does nothing."""
+    """Appends to `folder/metrics.jsonl`, after the first `keep` rows of an earlier run; nothing without a folder."""
 
     def __init__(self, folder: Path | str | None, keep: int = 0) -> None:
         self.path = Path(folder) / "metrics.jsonl" if folder else None

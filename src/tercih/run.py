@@ -10,7 +10,7 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import metadata
@@ -30,14 +30,11 @@ class Run:
     def __init__(self, folder: Path | str, recipe: str, config: Any, **facts: Any) -> None:
         """`config` is a dataclass; `facts` are further entries of run.json (seed, control, …)."""
         self.folder = Path(folder)
-        wanted = json.loads(json.dumps(asdict(config), default=str))
+        wanted = check_folder(self.folder, recipe, config)
         path = self.folder / "run.json"
         if path.exists():
-            self._check(json.loads(path.read_text()), recipe, wanted)
             console.print(f"{self.folder} holds this run already; going on where it was")
             return
-        if self.folder.exists() and any(self.folder.iterdir()):
-            raise RunError(f"{self.folder} is not empty and holds no run; name another folder with --out")
         self.folder.mkdir(parents=True, exist_ok=True)
         about = {
             "recipe": recipe,
@@ -47,19 +44,6 @@ class Run:
             "machine": machine(),
         }
         write_json(path, about | facts | {"config": wanted})
-
-    def _check(self, before: Mapping[str, Any], recipe: str, wanted: Mapping[str, Any]) -> None:
-        if before["recipe"] != recipe:
-            raise RunError(f"{self.folder} holds a run of {before['recipe']}; name another folder with --out")
-        old = before["config"]
-        differs = [
-            f"{k} was {old.get(k)!r}, now {wanted.get(k)!r}" for k in {**old, **wanted} if old.get(k) != wanted.get(k)
-        ]
-        if differs:
-            raise RunError(
-                f"{self.folder} holds a run with other settings ({'; '.join(differs)}); name another folder with"
-                " --out, or delete this one"
-            )
 
     @property
     def stages(self) -> list[dict[str, Any]]:
@@ -77,6 +61,8 @@ class Run:
         began = time.monotonic()
         folder.mkdir(exist_ok=True)
         detail = work(folder)
+        if not any(folder.iterdir()):
+            folder.rmdir()
         row = {"name": name, "title": title, "seconds": round(time.monotonic() - began, 1), "detail": detail}
         write_json(self.folder / "stages.json", [*self.stages, row])
         console.print(f"{detail}  [dim]({row['seconds']} s)[/dim]")
@@ -90,6 +76,32 @@ class Run:
     def finish(self) -> None:
         path = self.folder / "run.json"
         write_json(path, json.loads(path.read_text()) | {"finished": now()})
+
+
+def check_folder(folder: Path, recipe: str, config: Any) -> dict[str, Any]:
+    """The configuration as run.json holds it; refuses a folder that holds anything but this very run, or nothing."""
+    wanted: dict[str, Any] = json.loads(json.dumps(asdict(config), default=str))
+    wanted.pop("out", None)  # where it lies is not what it is
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder} is a file; name another folder with --out")
+    if not (folder / "run.json").exists():
+        if folder.exists() and any(folder.iterdir()):
+            raise RunError(f"{folder} is not empty and holds no run; name another folder with --out")
+        return wanted
+    try:
+        before = read_json(folder / "run.json")
+    except json.JSONDecodeError:
+        raise RunError(f"{folder}/run.json is damaged; name another folder with --out, or delete this one") from None
+    if before["recipe"] != recipe:
+        raise RunError(f"{folder} holds a run of {before['recipe']}; name another folder with --out")
+    old = before["config"]
+    differs = [f"{k} was {old.get(k)!r}, now {wanted.get(k)!r}" for k in old | wanted if old.get(k) != wanted.get(k)]
+    if differs:
+        raise RunError(
+            f"{folder} holds a run with other settings ({'; '.join(differs)}); name another folder with --out, or"
+            " delete this one"
+        )
+    return wanted
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -61,7 +61,10 @@ def fit(
     last_save, cost = time.monotonic(), 0.0
     with MetricsFile(folder, keep=start) as log, Progress(title, total=data.steps, done=start) as progress:
         for step in range(start, data.steps):
-            metrics = trainer.step(step, checkpoints)
+            try:
+                metrics = trainer.step(step)
+            except FloatingPointError as error:
+                raise TrainingError(f"step {step}: {error}. {_left(checkpoints)}") from error
             log.write(step, metrics)
             progress.advance(metrics)
             since = time.monotonic() - last_save
@@ -86,8 +89,8 @@ class _Trainer:
         self.metrics: dict[str, float] = {}
         self.device = next(models.policy.parameters()).device
 
-    def step(self, step: int, checkpoints: Checkpoints | None) -> dict[str, float]:
-        """All updates on one item of data."""
+    def step(self, step: int) -> dict[str, float]:
+        """All updates on one item of data. Raises FloatingPointError on numbers that are not finite or explode."""
         item = self.data(step)
         for group in self.optimiser.param_groups:
             group["lr"] = self.optimisation.lr_at(step, self.data.steps)
@@ -97,10 +100,7 @@ class _Trainer:
             means.add(item.describe())
         self.models.policy.train()
         for batch in self.method.batches(item, self.models, self.state):
-            try:
-                means.add(self._update([batch] if isinstance(batch, Batch) else batch))
-            except FloatingPointError as error:
-                raise TrainingError(f"step {step}: {error}. {_left(checkpoints)}") from error
+            means.add(self._update([batch] if isinstance(batch, Batch) else batch))
         self.metrics = means.values()
         self.state = self.method.after(self.state, item, self.metrics)
         self.metrics |= {f"state/{k}": float(v) for k, v in self.state.items() if isinstance(v, int | float)}
@@ -144,7 +144,11 @@ class _Trainer:
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        self.models.policy.load_state_dict(saved["model"], strict=False)
+        frozen = {n for n, p in self.models.policy.named_parameters() if not p.requires_grad}  # not in checkpoints
+        missing, unexpected = self.models.policy.load_state_dict(saved["model"], strict=False)
+        wrong = [f"missing {n}" for n in missing if n not in frozen] + [f"unknown {n}" for n in unexpected]
+        if wrong:
+            raise TrainingError(f"the checkpoint does not fit the model: {', '.join(wrong[:5])}; name another folder")
         self.optimiser.load_state_dict(saved["optimiser"])
         self.state = saved["method"]
         self.data.load_state_dict(saved["data"])

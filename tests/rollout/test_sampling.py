@@ -28,6 +28,23 @@ def test_the_ends_of_the_unit_interval_never_give_a_token_of_probability_zero():
     assert drawn(1.0, Sampling(), logits)[0] == 2
 
 
+@pytest.mark.parametrize("vocabulary", [255, 256, 257, 5000])
+def test_large_vocabularies_are_inverted_exactly(vocabulary: int):
+    """Against numpy's plain cumulative sum, with most tokens excluded and numbers on the very edges among the rest."""
+    rng = np.random.default_rng(vocabulary)
+    logits = torch.from_numpy(
+        np.where(rng.random((1, vocabulary)) < 0.7, -np.inf, rng.normal(size=(1, vocabulary)) * 3)
+    )
+    cdf = logits.softmax(-1).numpy()[0].cumsum()
+    cdf /= cdf[-1]
+    numbers = np.concatenate([rng.random(2000), [0.0, np.nextafter(1, 0)]])
+    tokens, logp = draw(logits.expand(len(numbers), -1), torch.from_numpy(numbers), Sampling())
+    assert tokens.tolist() == np.searchsorted(cdf, numbers, side="right").tolist()
+    assert torch.allclose(logp, logits.log_softmax(-1)[0, tokens], rtol=0, atol=1e-12)
+    edges, _ = draw(logits.expand(vocabulary, -1), torch.from_numpy(cdf), Sampling())
+    assert torch.isfinite(logits[0, edges]).all()
+
+
 def test_temperature_zero_takes_the_likeliest_with_certainty():
     assert drawn(0.99, Sampling(temperature=0)) == (1, 0.0)
 

@@ -37,6 +37,9 @@ class BradleyTerry(Method):
     `centre_coef` pulls the mean of the scores towards zero, which the loss alone leaves free.
     """
 
+    trains = "reward_model"
+    learns_from = "pairs"
+
     ties: str = "half"
     centre_coef: float = 0.0
 
@@ -57,7 +60,7 @@ class BradleyTerry(Method):
             loss_N = bradley_terry_loss(difference_N, batch.target_N3, batch.margin_N)
         centre_N = (first_N + second_N) ** 2
         decided_N = batch.target_N3[:, 0] != batch.target_N3[:, 1]
-        right_N = (difference_N > 0) == (batch.target_N3[:, 0] > batch.target_N3[:, 1])
+        right_N = difference_N.sign() == (batch.target_N3[:, 0] - batch.target_N3[:, 1]).sign()
         return Loss(
             terms={
                 "preference": Term((batch.weight_N * loss_N).sum(), per="comparisons"),

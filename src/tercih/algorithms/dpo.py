@@ -27,6 +27,9 @@ def dpo_loss(margin_N: Tensor, target_N3: Tensor, beta: float, label_smoothing: 
 class DPO(Method):
     """The policy is its own reward model: r = beta * log[π/π0]. The default beta is the paper's."""
 
+    learns_from = "pairs"
+    needs_reference = True
+
     beta: float = 0.1
     label_smoothing: float = 0.0
 

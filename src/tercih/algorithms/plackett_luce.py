@@ -27,6 +27,9 @@ def plackett_luce_loss(score_NK: Tensor, real_NK: Tensor, places: int) -> Tensor
 class PlackettLuce(Method):
     """All K answers of one prompt in one forward; `places` says how many places of the order count (0: all)."""
 
+    trains = "reward_model"
+    learns_from = "rankings"
+
     places: int = 0
 
     def __post_init__(self) -> None:

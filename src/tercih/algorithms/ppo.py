@@ -59,6 +59,10 @@ class PPO(Method):
     is γ of PPO-ptx (Ouyang et al. 2022, eq. 2) and needs rollouts that carry pre-training text.
     """
 
+    learns_from = "rollouts"
+    needs_reference = True
+    needs_values = True
+
     kl_coef: float = 0.15
     kl_target: float | None = None
     kl_horizon: float = 10_000
@@ -185,5 +189,5 @@ def shuffled_parts(batch: PPOBatch, parts: int, seed: int) -> Iterator[PPOBatch]
     if batch.tokens.prompts < parts:
         raise ValueError(f"ppo.minibatches is {parts}, but a rollout has only {batch.tokens.prompts} prompts")
     order_P = torch.randperm(batch.tokens.prompts, generator=torch.Generator().manual_seed(seed))
-    for prompts in order_P.to(batch.tokens.prompt_of_B.device).chunk(parts):
+    for prompts in order_P.to(batch.tokens.prompt_of_B.device).tensor_split(parts):
         yield batch.take(prompts)

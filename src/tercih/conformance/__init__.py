@@ -1,0 +1,19 @@
+"""What `tercih verify` runs: every method's proof under the name it is called by, one file each.
+
+A proof takes a `Lab` and, as its second argument, the method it is about: the real one unless a test replaces it.
+"""
+
+from collections.abc import Callable
+
+from tercih.conformance import best_of_n, bradley_terry, dpo, plackett_luce, ppo, sft
+from tercih.conformance.checks import Findings
+from tercih.conformance.lab import Lab
+
+PROOFS: dict[str, Callable[[Lab], Findings]] = {
+    "sft": sft.prove,
+    "bradley_terry": bradley_terry.prove,
+    "plackett_luce": plackett_luce.prove,
+    "ppo": ppo.prove,
+    "dpo": dpo.prove,
+    "best_of_n": best_of_n.prove,
+}

@@ -6,6 +6,7 @@ the loop that recipes run. Only what they are compared with is computed here, by
 Shape suffixes as in `tercih.batches`; Y counts the answers of the language.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -38,6 +39,19 @@ class Language:
 
     def _until_end(self, answer: tuple[int, ...]) -> tuple[int, ...]:
         return answer[: answer.index(self.end) + 1] if self.end in answer else answer
+
+    def path(self, answer: Sequence[int]) -> list[int]:
+        """The numbers of all prefixes of an answer, from the prompt alone (0) to the whole of it, as in a heap: token v
+        makes prefix `vocabulary · p + 1 + v` of prefix p."""
+        numbers = [0]
+        for token in answer:
+            numbers.append(self.vocabulary * numbers[-1] + 1 + token)
+        return numbers
+
+    @property
+    def prefixes(self) -> int:
+        """How many there are, from the prompt alone to whole answers; those beyond an end are never reached."""
+        return sum(self.vocabulary**depth for depth in range(self.length + 1))
 
     @cached_property
     def length_Y(self) -> Tensor:
@@ -72,18 +86,15 @@ class Language:
 
 
 class Prefixes(nn.Module):
-    """A trunk whose hidden state is the one-hot number of the prefix read so far: a linear head on it is a table.
-
-    Prefixes are numbered as in a heap: 0 is the prompt, and `vocabulary · prefix + 1 + token` what a token makes of it.
-    """
+    """A trunk whose hidden state is the one-hot number of the prefix read so far (`Language.path`): a linear head on it
+    is a table."""
 
     one_hot: Tensor
 
-    def __init__(self, language: Language, dtype: torch.dtype = torch.float64) -> None:
+    def __init__(self, language: Language, dtype: torch.dtype) -> None:
         super().__init__()
         self.vocabulary = language.vocabulary
-        self.count = sum(language.vocabulary**depth for depth in range(language.length + 1))
-        self.register_buffer("one_hot", torch.eye(self.count, dtype=dtype), persistent=False)
+        self.register_buffer("one_hot", torch.eye(language.prefixes, dtype=dtype), persistent=False)
 
     def forward(self, input_ids: Tensor, use_cache: bool = False) -> SimpleNamespace:
         prefix_BL = torch.zeros_like(input_ids)
@@ -101,7 +112,7 @@ class EnumLM(nn.Module):
     def __init__(self, language: Language, logits_DV: Tensor) -> None:
         super().__init__()
         self.base_model = Prefixes(language, logits_DV.dtype)
-        self.table = nn.Linear(self.base_model.count, language.vocabulary, bias=False, dtype=logits_DV.dtype)
+        self.table = nn.Linear(language.prefixes, language.vocabulary, bias=False, dtype=logits_DV.dtype)
         with torch.no_grad():
             self.table.weight.copy_(logits_DV.T)
         self.config: Any = SimpleNamespace(

@@ -1,13 +1,15 @@
 """Encoded records become batches. One function for each kind of record; all of them end in `collate`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from tercih.batches import Batch, Pairs, Rankings, Tokens
-from tercih.data.tokenize import Encoded, TokenError, Tokenizer
+from tercih.data.tokenize import ContextError, Encoded, TokenError, Tokenizer
+from tercih.progress import console
 from tercih.records import Comparison, Consensus, Content, Demonstration, Ranking, Text
 
 
@@ -86,7 +88,7 @@ def encode(item: Text, tokenizer: Tokenizer, context: int) -> Encoded:
     """Nothing is ever cut: what does not fit the model's context is an error that says which and by how much."""
     row = tokenizer.encode(item)
     if len(row.prompt) + len(row.response) > context:
-        raise TokenError(
+        raise ContextError(
             f"{len(row.prompt)} prompt + {len(row.response)} response tokens exceed the model's context of {context}:"
             f" {shorten(item.prompt)!r}; leave such rows out with --drop-long, or use a model with a longer context"
         )
@@ -105,3 +107,34 @@ def as_consensus(record: Comparison | Consensus) -> Consensus:
     won = 0.5 + 0.5 * record.strength
     p_a, p_b = {"a": (won, 1 - won), "b": (1 - won, won), "tie": (0.0, 0.0)}[record.answer]
     return Consensus(a=record.a, b=record.b, p_a=p_a, p_b=p_b, margin=record.margin)
+
+
+def fitting(
+    records: Sequence[Any],
+    make: Callable[[list[Any], Tokenizer, int], object],
+    tokenizer: Tokenizer,
+    context: int,
+    *,
+    drop: bool,
+    where: str = "",
+) -> list[Any]:
+    """Every record that `make` (one of the functions above) can use, tried one by one before any work.
+
+    Raises TokenError at the first that it cannot, naming its number and `where` it comes from; with `drop`, records
+    longer than the context are left out instead, and how many is said.
+    """
+    place = f"{where}, record" if where else "record"
+    kept = []
+    for index, record in enumerate(records):
+        try:
+            make([record], tokenizer, context)
+            kept.append(record)
+        except ContextError as error:
+            if not drop:
+                raise ContextError(f"{place} {index + 1}: {error}") from None
+        except TokenError as error:
+            raise TokenError(f"{place} {index + 1}: {error}") from None
+    if len(kept) < len(records):
+        left_out = f"left out {len(records) - len(kept)} of {len(records)} records, longer than {context} tokens"
+        console.print(f"{where}: {left_out}" if where else left_out)
+    return kept

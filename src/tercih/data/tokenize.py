@@ -11,6 +11,7 @@ from typing import Any
 
 from transformers import AutoTokenizer
 
+from tercih import places
 from tercih.records import Content, Message, Text
 
 RESPONSE_ROLE = "assistant"
@@ -18,6 +19,10 @@ RESPONSE_ROLE = "assistant"
 
 class TokenError(ValueError):
     """A tokenizer or a text that cannot be used, and what to do about it."""
+
+
+class ContextError(TokenError):
+    """A prompt and its response that are together longer than the model's context."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,12 +56,15 @@ class Tokenizer:
 
     @classmethod
     def load(cls, name: str | Path) -> "Tokenizer":
+        if problem := places.missing(name):
+            raise TokenError(problem)
         try:
             return cls(AutoTokenizer.from_pretrained(str(name)), str(name))
         except (OSError, KeyError, ValueError) as error:
             if isinstance(error, TokenError):
                 raise
-            raise TokenError(f"{name} has no usable tokenizer ({str(error).splitlines()[0]})") from error
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise TokenError(f"{name} has no usable tokenizer ({reason}); save one there with the model") from error
 
     def prompt(self, content: Content) -> tuple[int, ...]:
         """Token ids of a prompt, ready for a response to follow."""

@@ -11,8 +11,11 @@ import peft
 import safetensors.torch
 import torch
 import transformers
+from peft.tuners.lora import LoraLayer
+from torch import Tensor
 from transformers import AutoModelForCausalLM
 
+from tercih import places
 from tercih.models.language_model import LanguageModel
 from tercih.models.reward_model import RewardModel
 
@@ -54,10 +57,10 @@ def from_config(config: Any, *, seed: int, dtype: torch.dtype = torch.float32) -
 
 
 def check_folder(name: str | Path) -> None:
+    if problem := places.missing(name):
+        raise ModelError(problem)
     path = Path(name)
     if not path.exists():
-        if str(name).startswith((".", "/", "~")) or str(name).count("/") > 1:
-            raise ModelError(f"there is no model folder {path}")
         return  # a Hub name
     if not (path / "config.json").exists():
         raise ModelError(f"{path} has no config.json; a model folder needs config.json, weights and a tokenizer")
@@ -110,53 +113,68 @@ def save_model(model: LanguageModel | RewardModel, tokenizer: Any, folder: str |
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    for ours in (ABOUT, HEADS):  # of a model that was saved here before
+        (folder / ours).unlink(missing_ok=True)
     causal = model.causal
     if model.peft is not None:
         model.peft.save_pretrained(folder / "adapter")
-        model.peft.merge_adapter()
-        state = {k.replace(".base_layer.", "."): v for k, v in causal.state_dict().items() if ".lora_" not in k}
-        causal.save_pretrained(folder, state_dict=state)
-        model.peft.unmerge_adapter()
+        causal.save_pretrained(folder, state_dict=merged_weights(causal))
     else:
         causal.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    heads = {
-        k: v.contiguous()
-        for k, v in model.state_dict().items()
-        if not k.startswith(("causal.", "peft.", "value_trunk."))
-    }
+    heads = {k: v.contiguous() for k, v in model.state_dict().items() if not k.startswith(("causal.", "peft."))}
     if heads:
         safetensors.torch.save_file(heads, folder / HEADS)
     facts = {"kind": type(model).__name__, **{k: v for k, v in about.items() if v is not None}}
     if isinstance(model, LanguageModel):
         facts["temperature"] = model.temperature
+        if model.value_head is not None:
+            facts["value"] = "shared" if model.value_trunk is None else "separate"
     else:
         facts["readout"] = model.readout
     (folder / ABOUT).write_text(json.dumps(facts, indent=2))
     return folder
 
 
+def merged_weights(causal: Any) -> dict[str, Tensor]:
+    """What the weights are with the adapter folded in, computed beside them: they stay as they are to the last bit."""
+    state = {k.replace(".base_layer.", "."): v for k, v in causal.state_dict().items() if ".lora_" not in k}
+    for name, module in causal.named_modules():
+        if isinstance(module, LoraLayer):
+            weight = state[f"{name}.weight"]
+            for adapter in module.active_adapters:
+                weight = weight + module.get_delta_weight(adapter).to(weight.dtype)
+            state[f"{name}.weight"] = weight
+    return state
+
+
 def load_policy(folder: str | Path, *, value: str | None = None, device: str | None = None) -> LanguageModel:
-    """A policy; a value head saved beside it is restored when one is asked for."""
+    """A policy; values saved beside it are restored when they are asked for."""
     about = read_about(folder)
+    if value is not None and about.get("value", value) != value:
+        raise ModelError(f"{folder} was saved with value={about['value']!r}, but value={value!r} was asked for")
     model = LanguageModel(load_causal(folder, device=device), temperature=about.get("temperature", 1.0), value=value)
-    heads = Path(folder) / HEADS
-    if value is not None and heads.exists():
-        model.load_state_dict(safetensors.torch.load_file(heads), strict=False)
+    if value is not None and (Path(folder) / HEADS).exists():
+        _load_heads(model, Path(folder) / HEADS)
     return model
 
 
 def load_reward_model(folder: str | Path, *, device: str | None = None) -> RewardModel:
-    heads = Path(folder) / HEADS
-    if not heads.exists():
-        raise ModelError(
-            f"{folder} is not a reward model: it has no {HEADS}; train one with `tercih train bradley_terry`"
-        )
-    model = RewardModel(load_causal(folder, device=device), readout=read_about(folder).get("readout", "last"))
-    missing, unexpected = model.load_state_dict(safetensors.torch.load_file(heads), strict=False)
-    if unexpected or any(not k.startswith("causal.") for k in missing):
-        raise ModelError(f"{heads} does not fit: missing {missing[:3]}, unexpected {unexpected[:3]}")
+    check_folder(folder)
+    heads, about = Path(folder) / HEADS, read_about(folder)
+    if not heads.exists() or about.get("kind") == LanguageModel.__name__:
+        why = f"it has no {HEADS}" if not heads.exists() else "it was saved as a policy"
+        raise ModelError(f"{folder} is not a reward model: {why}; train one with `tercih train bradley_terry`")
+    model = RewardModel(load_causal(folder, device=device), readout=about.get("readout", "last"))
+    _load_heads(model, heads)
     return model
+
+
+def _load_heads(model: LanguageModel | RewardModel, path: Path) -> None:
+    missing, unexpected = model.load_state_dict(safetensors.torch.load_file(path), strict=False)
+    missing = [k for k in missing if not k.startswith("causal.")]
+    if missing or unexpected:
+        raise ModelError(f"{path} does not fit: missing {missing[:3]}, unexpected {unexpected[:3]}")
 
 
 def read_about(folder: str | Path) -> dict[str, Any]:

@@ -18,9 +18,9 @@ class RewardModel(nn.Module):
 
     With readout "last" the score is read at the last real token, which under causal attention has seen everything and
     no padding; with "mean" it is the mean of what the head says at every token of the response, which small models
-    learn from fewer comparisons. The head starts as N(0, 1/sqrt(D+1)) with bias 0; `gain` and `shift` are set by `normalise` so that scores have mean 0
-    and variance 1 on the reference policy's samples, before training and again after it (Ziegler et al. 2019): KL
-    coefficients then carry over from one reward model to the next.
+    learn from fewer comparisons. The head starts as N(0, 1/sqrt(D+1)) with bias 0; `normalise` sets `gain` and `shift`
+    so that scores have mean 0 and variance 1 on the reference policy's samples, before training and again after it
+    (Ziegler et al. 2019): KL coefficients then carry over from one reward model to the next.
     """
 
     gain: Tensor

@@ -1,0 +1,14 @@
+"""Whole pipelines in plain Python: the place where the loop is closed.
+
+A recipe is a module with `main(config)`, where `config` is a frozen dataclass; `tercih run NAME|PATH` fills it in from
+the command line. `RECIPES` says which module has which name.
+"""
+
+RECIPES = {
+    "quickstart": "tercih.recipes.quickstart",
+    "stories_ppo": "tercih.recipes.stories_ppo",
+    "hh_reward": "tercih.recipes.hh_reward",
+    "hh_dpo": "tercih.recipes.hh_dpo",
+    "imdb_sentiment": "tercih.recipes.imdb_sentiment",
+    "base_model": "tercih.recipes.base_model",
+}

@@ -23,7 +23,7 @@ from tercih.feedback.questions import Question
 from tercih.feedback.simulated import Control, SimulatedRater, simulate
 from tercih.feedback.store import Store
 from tercih.models.language_model import LanguageModel, Reference
-from tercih.models.load import load_causal, load_reward_model, save_model
+from tercih.models.load import load_causal, load_policy, load_reward_model, save_model
 from tercih.models.reward_model import RewardModel
 from tercih.optimisation import Optimisation
 from tercih.progress import Progress
@@ -68,13 +68,20 @@ class RewardSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PolicySettings:
-    """How the policy is trained on the reward model."""
+    """How the policy is trained on the reward model; `LanguageModel` says what `value` and its own temperature are."""
 
     steps: int = 60
     prompts_per_step: int = 256
     samples: int = 1
     method: PPO = PPO()
     optimisation: Optimisation = field(default_factory=lambda: Optimisation(lr=3e-4, eps=1e-5))
+    value: str = "shared"
+    ignore_eos: bool = False  # every response is as long as may be, whatever it says (Ziegler et al. 2019)
+    truncate_at: str = ""
+    """A token such as ".": the reward model reads up to one at `truncate_after` or later; without, `missing_score`."""
+    truncate_after: int = 16
+    missing_score: float = -1.0
+    missing_end_penalty: float = 0.0  # what a response loses that was cut instead of ending
 
 
 def fine_tune(
@@ -98,7 +105,7 @@ def ask(
     store: Store, model: Path | str, tokenizer: Tokenizer, task: TextTask, settings: FeedbackSettings, seed: int
 ) -> str:
     """Sample pairs of completions and put them to the raters. Two that read the same are no question."""
-    policy = LanguageModel(load_causal(model))
+    policy = load_policy(model)
     prompts = [task.train[i % len(task.train)] for i in range(settings.pairs)]
     items = _sample(
         policy, tokenizer, prompts, task, samples=4 if task.max_new_tokens < 48 else 2, seed=seed, origin=str(model)
@@ -181,8 +188,7 @@ def learn_reward(
         epochs=settings.epochs,
         seed=seed,
     )
-    models = Models(policy=reward_model)
-    fit(settings.method, models, data, settings.optimisation, folder, title="learning the reward")
+    fit(settings.method, Models(policy=reward_model), data, settings.optimisation, folder, title="learning the reward")
     report = judge_reward(reward_model, tokenizer, train, heldout)
     reward_model.normalise(_token_batches(samples, tokenizer, reward_model.context))
     write_json(folder / "heldout.json", report)
@@ -220,13 +226,23 @@ def optimise_policy(
     seed: int,
 ) -> str:
     """PPO against the reward model. The gold score is audited on the way and never reaches the policy."""
-    policy = LanguageModel(load_causal(model), value="shared")
+    policy = load_policy(model, value=settings.value)
+    reward_model = LearnedReward(
+        load_reward_model(reward_folder),
+        tokenizer,
+        truncate_at=_one_token(tokenizer, settings.truncate_at) if settings.truncate_at else None,
+        truncate_after=settings.truncate_after,
+        missing_score=settings.missing_score,
+    )
+    sampling = Sampling(
+        max_new_tokens=task.max_new_tokens, temperature=policy.temperature, ignore_eos=settings.ignore_eos
+    )
     rollouts = Rollouts(
         policy=policy,
         tokenizer=tokenizer,
         prompts=task.train,
-        reward=Combiner(sources=[LearnedReward(load_reward_model(reward_folder), tokenizer)]),
-        sampling=Sampling(max_new_tokens=task.max_new_tokens),
+        reward=Combiner(sources=[reward_model], missing_end_penalty=settings.missing_end_penalty),
+        sampling=sampling,
         steps=settings.steps,
         prompts_per_step=settings.prompts_per_step,
         samples=settings.samples,
@@ -249,7 +265,7 @@ def _sample(
     seed: int,
     origin: str,
 ) -> list[Text]:
-    sampling = Sampling(max_new_tokens=task.max_new_tokens)
+    sampling = Sampling(max_new_tokens=task.max_new_tokens, temperature=policy.temperature)
     with Progress("sampling", total=len(prompts) * samples) as progress:
         return sample_items(
             policy,
@@ -261,6 +277,13 @@ def _sample(
             origin=origin,
             on_progress=lambda done, _all: progress.advance(by=done - progress.done),
         )
+
+
+def _one_token(tokenizer: Tokenizer, text: str) -> int:
+    ids: list[int] = tokenizer.hf(text, add_special_tokens=False).input_ids
+    if len(ids) != 1:
+        raise ValueError(f"policy.truncate_at must be one token, but {tokenizer.name} makes {len(ids)} of {text!r}")
+    return ids[0]
 
 
 def _token_batches(items: Sequence[Item], tokenizer: Tokenizer, context: int, rows: int = 128) -> list[Tokens]:

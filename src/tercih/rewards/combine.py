@@ -63,7 +63,8 @@ class Combiner:
         self.mean += delta * n / total
         self.count = total
         spread = (self.square / self.count) ** 0.5 + 1e-8
-        return (reward_B - self.mean) / spread
+        normal_B: Tensor = (reward_B - self.mean) / spread
+        return normal_B
 
     def state_dict(self) -> dict[str, Any]:
         return {"count": self.count, "mean": self.mean, "square": self.square}

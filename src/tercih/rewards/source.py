@@ -36,8 +36,19 @@ class FunctionReward:
         self.name = name or getattr(function, "__name__", "reward")
 
     def score(self, items: Sequence[Item]) -> Scores:
-        values = [float(self.function(item.prompt, item.completion, **item.columns)) for item in items]
+        values = [self._value(item) for item in items]
         return check(Scores(names=(self.name,), reward_BC=torch.tensor(values, dtype=torch.float32)[:, None]), items)
+
+    def _value(self, item: Item) -> float:
+        try:
+            return float(self.function(item.prompt, item.completion, **item.columns))
+        except Exception as error:  # whatever the user's code raises
+            given = ", ".join(["prompt", "completion", *(f"{column}=…" for column in item.columns)])
+            raise RewardError(
+                f"reward {self.name!r} fails for the completion {_brief(item.completion)!r} of prompt"
+                f" {_brief(item.prompt)!r}: {type(error).__name__}: {error}; it is called as {self.name}({given}) and"
+                " must return a number"
+            ) from error
 
 
 def check(scores: Scores, items: Sequence[Item]) -> Scores:

@@ -11,6 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+_BLOCK = 256
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sampling:
@@ -71,15 +73,42 @@ def draw(logits_BV: Tensor, uniform_B: Tensor, sampling: Sampling) -> tuple[Tens
         token_B1 = logits_BV.argmax(-1, keepdim=True)
         logp_B1 = logits_BV.gather(1, token_B1)
         return token_B1.squeeze(1), (logp_B1 - logp_B1).squeeze(1)
-    logits_BV = _restrict(logits_BV / sampling.temperature, sampling)
+    if sampling.temperature != 1:
+        logits_BV = logits_BV / sampling.temperature
+    logits_BV = _restrict(logits_BV, sampling)
     highest_B1 = logits_BV.amax(-1, keepdim=True)
-    cdf_BV = (logits_BV - highest_B1).exp_().cumsum(-1, dtype=torch.float64)
-    total_B1 = cdf_BV[:, -1:]
-    below_B1 = torch.nextafter(total_B1, torch.zeros_like(total_B1))
-    threshold_B1 = torch.minimum(uniform_B.unsqueeze(1) * total_B1, below_B1)  # u·total may round up to total
-    token_B1 = torch.searchsorted(cdf_BV, threshold_B1, right=True).clamp_(max=cdf_BV.shape[1] - 1)
+    token_B1, total_B1 = _invert((logits_BV - highest_B1).exp_(), uniform_B.unsqueeze(1))
     logp_B1 = logits_BV.gather(1, token_B1) - highest_B1 - total_B1.log()
     return token_B1.squeeze(1), logp_B1.squeeze(1).to(logits_BV.dtype)
+
+
+def _invert(weight_BV: Tensor, uniform_B1: Tensor) -> tuple[Tensor, Tensor]:
+    """The smallest index whose cumulated weight exceeds the share `uniform_B1` of the total, and the total.
+
+    First the block, then the place in it: a cumulative sum over a whole vocabulary takes longer than a model's head.
+    """
+    rows, V = weight_BV.shape
+    padded_BV = torch.nn.functional.pad(weight_BV, (0, -V % _BLOCK)) if V % _BLOCK else weight_BV
+    block_BNK = padded_BV.view(rows, -1, _BLOCK)
+    mass_BN = block_BNK.sum(-1).double()  # off by no more than the float32 weights are
+    total_B1 = mass_BN.sum(-1, keepdim=True)
+    block_B1, rest_B1 = _locate(mass_BN, uniform_B1 * total_B1)
+    chosen_BK = block_BNK[torch.arange(rows, device=block_B1.device), block_B1.squeeze(1)]
+    place_B1, _ = _locate(chosen_BK.double(), rest_B1)
+    return (block_B1 * _BLOCK + place_B1).clamp_(max=V - 1), total_B1
+
+
+def _locate(weight_BN: Tensor, point_B1: Tensor) -> tuple[Tensor, Tensor]:
+    """Where a point falls on a line of these lengths laid end to end, and how far into that piece.
+
+    Never on a piece of length 0: rounding is kept from moving the point past either end.
+    """
+    cdf_BN = weight_BN.cumsum(-1)
+    below_B1 = torch.nextafter(cdf_BN[:, -1:], torch.zeros_like(point_B1))
+    point_B1 = torch.minimum(point_B1, below_B1)
+    index_B1 = torch.searchsorted(cdf_BN, point_B1, right=True).clamp_(max=weight_BN.shape[1] - 1)
+    before_B1 = cdf_BN.gather(1, index_B1) - weight_BN.gather(1, index_B1)
+    return index_B1, (point_B1 - before_B1).clamp_(min=0)
 
 
 def _restrict(logits_BV: Tensor, sampling: Sampling) -> Tensor:

@@ -45,9 +45,9 @@ def records(
     if first is None:
         raise SourceError(f"{where} is empty")
     theirs = dict(columns or {})
-    for name in theirs.values():
+    for ours, name in theirs.items():
         if name not in first[1]:
-            raise SourceError(f"{where} has no column {name!r}{_meant(name, first[1])}; it has {_list(first[1])}")
+            raise SourceError(f"{where} has no column {name!r}{_meant(name, first[1], ours)}; it has {_list(first[1])}")
     kind = _kind(_renamed(first[1], theirs), where)
 
     def make(row: Row) -> Record:
@@ -80,7 +80,9 @@ def _pair(row: Row) -> tuple[Content, Content, Content]:
     given = _content(row, "prompt") if row.get("prompt") is not None else None
     if isinstance(chosen, str) and isinstance(rejected, str):
         if given is None:
-            hint = "read it as hh:PATH" if chosen.startswith("\n\nHuman:") else "add a column 'prompt'"
+            hint = f"name the column that holds it: --columns prompt NAME (there are {_list(row)})"
+            if chosen.startswith("\n\nHuman:"):
+                hint = "read it as hh:PATH"
             raise BadRow(f"chosen and rejected are plain strings, so their prompt is unknown; {hint}")
         return given, chosen, rejected
     if isinstance(chosen, str) or isinstance(rejected, str):
@@ -171,9 +173,9 @@ def _near(name: str, among: Iterable[str]) -> str | None:
     return next(iter(get_close_matches(name, list(among), n=1, cutoff=0.8)), None)
 
 
-def _meant(name: str, among: Iterable[str]) -> str:
+def _meant(name: str, among: Iterable[str], ours: str = "") -> str:
     near = _near(name, among)
-    return f" (did you mean {near!r}? rename it, or name it in `columns`)" if near else ""
+    return f" (did you mean {near!r}? rename it, or say --columns {ours or name} {near})" if near else ""
 
 
 def _list(row: Row) -> str:

@@ -36,7 +36,7 @@ def convert(rows: Iterable[tuple[int, Row]], make: Callable[[Row], T], where: st
             made.append(make(row))
         except BadRow as error:
             if not skip_bad:
-                mend = "mend or remove this row, or leave all such rows out with skip_bad"
+                mend = "mend or remove this row, or leave all such rows out with --skip-bad"
                 raise SourceError(f"{where}, row {number}: {error}; {mend}") from None
             bad.append(f"row {number}: {error}")
     if bad:

@@ -1,0 +1,69 @@
+"""The command line. Nothing imports it; it imports what a command needs only when that command is chosen."""
+
+import os
+import sys
+from importlib import import_module
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    target: str  # module:function, called with the rest of the command line
+    help: str
+
+
+COMMANDS = {
+    "quickstart": Command("tercih.commands.recipes:quickstart", "the whole loop in minutes, offline, on a laptop"),
+    "run": Command("tercih.commands.recipes:run", "a recipe by name or path: a whole pipeline"),
+    "train": Command("tercih.commands.train:train", "one stage by one method: sft, bradley_terry, dpo, ppo, …"),
+    "verify": Command("tercih.commands.verify:verify", "prove that methods do what their papers say"),
+    "doctor": Command("tercih.commands.doctor:doctor", "say what would go wrong, before spending hours"),
+    "chat": Command("tercih.commands.chat:chat", "talk to what was trained"),
+    "report": Command("tercih.commands.folders:report", "write the report of a run again"),
+    "merge": Command("tercih.commands.folders:merge", "fold an adapter into its model"),
+    "push": Command("tercih.commands.folders:push", "send a trained model to the Hub"),
+}
+
+
+def usage() -> str:
+    width = max(map(len, COMMANDS))
+    rows = "\n".join(f"  tercih {name:<{width}}  {command.help}" for name, command in COMMANDS.items())
+    return (
+        "Tercih closes the loop of reinforcement learning from human feedback.\n\n"
+        f"{rows}\n\n`tercih COMMAND --help` explains a command. Start with `tercih quickstart`.\n"
+    )
+
+
+def main() -> None:
+    """Exit status 0 when all went well, 1 when a check failed, 2 for what cannot be done as asked."""
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage(), end="")
+        return
+    name, rest = arguments[0], arguments[1:]
+    if name == "--version":
+        from importlib.metadata import version
+
+        print(version("tercih"))
+        return
+    if name not in COMMANDS:
+        print(f"error: there is no command {name!r}\n\n{usage()}", end="", file=sys.stderr)
+        sys.exit(2)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    module, function = COMMANDS[name].target.split(":")
+    try:
+        status = getattr(import_module(module), function)(rest)
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on where it was", file=sys.stderr)
+        sys.exit(130)
+    except (ValueError, OSError, RuntimeError, FloatingPointError) as error:  # ours are these; each says what to do
+        if os.environ.get("TERCIH_DEBUG"):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        if not type(error).__module__.startswith("tercih."):
+            print("(TERCIH_DEBUG=1 before the command shows where this comes from)", file=sys.stderr)
+        sys.exit(2)
+    sys.exit(status or 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""`tercih chat RUN`: talk to what was trained."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from tercih.config import ConfigError, from_command_line
+from tercih.data.tokenize import Tokenizer
+from tercih.models.load import ABOUT, load_policy, read_about
+from tercih.progress import console
+from tercih.records import Content, Message, Text
+from tercih.rollout.sampler import sample_items
+from tercih.rollout.sampling import Sampling
+
+LAST_STAGES = ("ppo", "dpo", "model", "sft")  # the latest one of a run is what one wants to talk to
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Chat:
+    """Type a prompt, read the answer; an empty line ends it. With a chat template the conversation is remembered."""
+
+    model: Annotated[Path, tyro.conf.Positional]
+    """A run folder or a model folder."""
+    sampling: Sampling = Sampling(max_new_tokens=128)
+    seed: int = 0
+
+
+def chat(arguments: Sequence[str]) -> None:
+    main(from_command_line(Chat, arguments, program="tercih chat"))
+
+
+def main(config: Chat) -> None:
+    folder = model_folder(config.model)
+    if read_about(folder).get("kind") == "RewardModel":
+        raise ConfigError(f"{folder} is a reward model; it scores and does not talk")
+    tokenizer, policy = Tokenizer.load(folder), load_policy(folder)
+    turns: tuple[Message, ...] = ()
+    console.print(f"[dim]{folder}; an empty line ends the conversation[/dim]")
+    for number in range(1_000_000):
+        said = ask()
+        if not said:
+            return
+        prompt: Content = said
+        if tokenizer.hf.chat_template is not None:
+            turns = (*turns, Message(role="user", content=said))
+            prompt = turns
+        asked = [Text(prompt=prompt, completion="")]
+        answer = sample_items(policy, tokenizer, asked, config.sampling, seed=config.seed + number, origin="chat")[0]
+        turns = (*turns, Message(role="assistant", content=str(answer.completion)))
+        console.print(str(answer.completion).strip(), style="bold", markup=False)
+
+
+def ask() -> str:
+    try:
+        return input("> ").strip()
+    except (EOFError, KeyboardInterrupt):
+        return ""
+
+
+def model_folder(place: Path) -> Path:
+    """The model that a run ended with, or the model folder itself."""
+    if not place.is_dir():
+        raise ConfigError(f"there is no folder {place}; name a run folder or a model folder")
+    if (place / "config.json").exists():
+        return place
+    for stage in LAST_STAGES:
+        if (place / stage / ABOUT).exists():
+            return place / stage
+    raise ConfigError(f"{place} holds no trained model yet: it is no model folder, and no run that got that far")

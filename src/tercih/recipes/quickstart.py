@@ -1,0 +1,73 @@
+"""The main job: base model, SFT, pairs, simulated raters, consensus, reward model, PPO, evaluation, report. Offline.
+
+Everything it needs ships with the project: a small language, a model that speaks it, and simulated people who like
+helpful, courteous answers that are to the point.
+"""
+
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from tercih.algorithms.ppo import PPO
+from tercih.data.tokenize import Tokenizer
+from tercih.environments import grammar
+from tercih.feedback.simulated import PREFIX, Control, SimulatedRater
+from tercih.optimisation import Optimisation
+from tercih.recipes import stages
+from tercih.recipes.evaluate import EvaluationSettings
+from tercih.recipes.loop import LoopSettings, close_the_loop
+from tercih.recipes.stages import FeedbackSettings, PolicySettings, RewardSettings, SFTSettings
+from tercih.run import Run
+
+RATERS: tuple[SimulatedRater, ...] = (
+    SimulatedRater(name=PREFIX + "expert", temperature=0.1),
+    SimulatedRater(name=PREFIX + "careful", temperature=0.15),
+    SimulatedRater(name=PREFIX + "steady", temperature=0.2, tie_band=0.05),
+    SimulatedRater(name=PREFIX + "hasty", temperature=0.4, lapse=0.05),
+    SimulatedRater(name=PREFIX + "leans-left", temperature=0.2, left_bias=1.5),
+    SimulatedRater(name=PREFIX + "spammer", lapse=1.0),
+)
+"""Temperatures in units of the gold score, which runs from -1 to 1."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Quickstart:
+    """The whole loop on the project's own small language and model: no network, no GPU."""
+
+    out: Path = Path("runs/quickstart")
+    """Run folder; the same command on the same folder goes on where it was."""
+    seed: int = 0
+    control: Control = "none"
+    """"shuffled-labels" is the negative control: nothing can then be learned from the raters."""
+    model: Path = Path(str(resources.files("tercih") / "assets" / "base"))
+    """The base model; the one that ships with the project was made by `tercih run base_model`."""
+    tiny: bool = False
+    """Less of everything, to see that it runs."""
+    sft: SFTSettings = SFTSettings()
+    loop: LoopSettings = LoopSettings(
+        feedback=FeedbackSettings(pairs=1500, votes=3, heldout_pairs=300),
+        reward=RewardSettings(),
+        policy=PolicySettings(steps=40, method=PPO(kl_coef=0.05), optimisation=Optimisation(lr=3e-4, eps=1e-5)),
+        evaluation=EvaluationSettings(),
+    )
+
+
+TINY = LoopSettings(
+    feedback=FeedbackSettings(pairs=96, votes=3, heldout_pairs=24),
+    reward=RewardSettings(epochs=1),
+    policy=PolicySettings(steps=3, prompts_per_step=32, method=PPO(epochs=1)),
+    evaluation=EvaluationSettings(prompts=32, best_of=4, best_of_prompts=8),
+)
+
+
+def main(config: Quickstart) -> dict[str, object]:
+    tokenizer = Tokenizer.load(config.model)
+    task = grammar.task(config.seed, demonstrated=128 if config.tiny else 1024)
+    run = Run(config.out, "quickstart", config, seed=config.seed, control=config.control, simulated_raters=True)
+    started = run.stage(
+        "sft",
+        "Imitate demonstrations (SFT)",
+        lambda folder: stages.fine_tune(folder, config.model, tokenizer, task, config.sft, config.seed),
+    )
+    settings = TINY if config.tiny else config.loop
+    return close_the_loop(run, started, task, RATERS, settings, seed=config.seed, control=config.control)

@@ -1,0 +1,98 @@
+"""What the tests of the command line share: a tiny model on disk, small hand-written data, and a fast way to run it."""
+
+import contextlib
+import io
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import tokenizers
+import torch
+from tokenizers import models, pre_tokenizers
+from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
+
+from tercih import cli
+
+CONTEXT = 64
+WORDS = ("<s>", "</s>", "?", *"abcdefghijklmnopqrstuvwxyz", *"what is it good bad small big red blue yes no".split())
+CHAT = (
+    "{% for m in messages %}{{ m.role }} {{ m.content }} {% if m.role == 'assistant' %}</s>{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}assistant {% endif %}"
+)
+
+PAIRS = [
+    {"prompt": f"what is {letter}", "chosen": f" good {letter}", "rejected": f" bad {letter} bad"} for letter in "abcdefgh"
+]
+DEMONSTRATIONS = [{"prompt": f"what is {letter}", "completion": f" good {letter} yes"} for letter in "abcdefgh"]
+RANKINGS = [
+    {"prompt": f"what is {letter}", "completions": [" bad", f" good {letter}", " no no"], "order": [1, 0, 2]}
+    for letter in "abcdefgh"
+]
+PROMPTS = [{"prompt": f"what is {letter}", "wanted": letter} for letter in "abcdefgh"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What a command left behind: its exit status and what it printed where."""
+
+    status: int
+    out: str
+    err: str
+
+
+def tercih(*arguments: object) -> Outcome:
+    """Run the real command line in this process: importing torch costs seconds in a new one."""
+    out, err = io.StringIO(), io.StringIO()
+    status = 0
+    with (
+        mock.patch.object(sys, "argv", ["tercih", *map(str, arguments)]),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            cli.main()
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+            if isinstance(end.code, str):
+                err.write(end.code)
+    return Outcome(status=status, out=out.getvalue(), err=err.getvalue())
+
+
+def tokenizer(**special: str | None) -> PreTrainedTokenizerFast:
+    """One token a word; `special` overrides the tokens' names, None leaves one out."""
+    vocabulary = {word: index for index, word in enumerate(WORDS)}
+    words = tokenizers.Tokenizer(models.WordLevel(vocabulary, unk_token="?"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    names = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "?", **special}
+    return PreTrainedTokenizerFast(tokenizer_object=words, **{k: v for k, v in names.items() if v is not None})
+
+
+def write_model(folder: Path, *, chat: bool = False, vocabulary: int = len(WORDS), **special: str | None) -> Path:
+    """A Llama of two thin layers with random weights, and its tokenizer, as a Hugging Face folder."""
+    config = LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=CONTEXT,
+        initializer_range=0.2,
+        bos_token_id=0,
+        eos_token_id=1,
+    )
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    words = tokenizer(**special)
+    if chat:
+        words.chat_template = CHAT
+    words.save_pretrained(folder)
+    return folder
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path

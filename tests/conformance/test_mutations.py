@@ -1,0 +1,266 @@
+"""Every proof fails when its method computes something else: what passes is the method, not its name."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
+
+from tercih.algorithms import ppo as ppo_module
+from tercih.algorithms.bradley_terry import BradleyTerry
+from tercih.algorithms.dpo import DPO
+from tercih.algorithms.plackett_luce import PlackettLuce
+from tercih.algorithms.ppo import PPO, PPOBatch
+from tercih.algorithms.sft import SFT
+from tercih.batches import Batch, Loss, Models, Pairs, Rankings, Term
+from tercih.conformance import PROOFS, best_of_n, bradley_terry, dpo, plackett_luce, ppo, sft, verify
+from tercih.conformance.lab import Lab
+from tercih.method import State
+from tercih.ops import kl3, row_sum
+
+pytestmark = pytest.mark.learns
+
+
+class AllTokens(SFT):
+    """Learns the tokens that the mask leaves out."""
+
+    def loss(self, policy: nn.Module, batch: Batch) -> Loss:
+        position_T = torch.arange(batch.tokens.response_ids_BT.shape[1])
+        mask_BT = position_T < batch.tokens.response_len_B[:, None]
+        return SFT.loss(self, policy, replace(batch, tokens=replace(batch.tokens, loss_mask_BT=mask_BT)))
+
+
+class MeanOverEachAnswer(SFT):
+    """Every answer weighs the same, whatever its length."""
+
+    def loss(self, policy: nn.Module, batch: Batch) -> Loss:
+        mask_BT = batch.tokens.loss_mask_BT
+        nll_B = -row_sum(policy(batch.tokens).logp_BT, mask_BT) / mask_BT.sum(1).clamp(min=1)
+        return Loss(terms={"nll": Term(nll_B.sum(), per="rows")}, metrics={})
+
+
+class Unlearn(SFT):
+    """Pushes demonstrations away."""
+
+    def loss(self, policy: nn.Module, batch: Batch) -> Loss:
+        term = SFT.loss(self, policy, batch).terms["nll"]
+        return Loss(terms={"nll": replace(term, weight=-1.0)}, metrics={})
+
+
+def on_differences(loss_of: Callable[[Tensor, Tensor], Tensor]) -> type[BradleyTerry]:
+    class Replaced(BradleyTerry):
+        def loss(self, scorer: nn.Module, batch: Pairs) -> Loss:
+            score_B = scorer(batch.tokens)
+            difference_N = score_B[batch.first_row_N] - score_B[batch.second_row_N]
+            loss_N = loss_of(difference_N, batch.target_N3)
+            return Loss(terms={"preference": Term((batch.weight_N * loss_N).sum(), per="comparisons")}, metrics={})
+
+    return Replaced
+
+
+def squared(difference_N: Tensor, target_N3: Tensor) -> Tensor:
+    return (difference_N - (target_N3[:, 0] - target_N3[:, 1])) ** 2
+
+
+def hinge(difference_N: Tensor, target_N3: Tensor) -> Tensor:
+    return target_N3[:, 0] * (1 - difference_N).relu() + target_N3[:, 1] * (1 + difference_N).relu()
+
+
+def inverted(difference_N: Tensor, target_N3: Tensor) -> Tensor:
+    return -target_N3[:, 0] * logsigmoid(-difference_N) - target_N3[:, 1] * logsigmoid(difference_N)
+
+
+class PerPrompt(BradleyTerry):
+    """Forgets that comparisons have weights."""
+
+    def loss(self, scorer: nn.Module, batch: Pairs) -> Loss:
+        return BradleyTerry.loss(self, scorer, replace(batch, weight_N=batch.weight_N.square()))
+
+
+class FirstPlace(PlackettLuce):
+    """Only who came first, whatever `places` says."""
+
+    def loss(self, scorer: nn.Module, batch: Rankings) -> Loss:
+        return PlackettLuce.loss(PlackettLuce(places=1), scorer, batch)
+
+
+class EveryPair(PlackettLuce):
+    """Bradley–Terry on all pairs of the order."""
+
+    def loss(self, scorer: nn.Module, batch: Rankings) -> Loss:
+        score_NK = scorer(batch.tokens)[batch.order_row_NK]
+        first, second = torch.combinations(torch.arange(score_NK.shape[1])).unbind(1)
+        loss = -logsigmoid(score_NK[:, first] - score_NK[:, second]).sum()
+        return Loss(terms={"ranking": Term(loss, per="rankings")}, metrics={})
+
+
+class WorstFirst(PlackettLuce):
+    def loss(self, scorer: nn.Module, batch: Rankings) -> Loss:
+        return PlackettLuce.loss(self, scorer, replace(batch, order_row_NK=batch.order_row_NK.flip(1)))
+
+
+class Descent(PPO):
+    """The surrogate's sign is flipped."""
+
+    def loss(self, policy: nn.Module, batch: Any) -> Loss:
+        loss = PPO.loss(self, policy, batch)
+        return replace(loss, terms={**loss.terms, "policy": replace(loss.terms["policy"], weight=-1.0)})
+
+
+class Unclipped(PPO):
+    def loss(self, policy: nn.Module, batch: Any) -> Loss:
+        return PPO.loss(PPO(clip=1e9), policy, batch)
+
+
+class Reinforce(PPO):
+    """−A log π, without a ratio."""
+
+    def loss(self, policy: nn.Module, batch: Any) -> Loss:
+        loss = PPO.loss(self, policy, batch)
+        surrogate = -(policy(batch.tokens).logp_BT * batch.advantage_BT).sum()
+        return replace(loss, terms={**loss.terms, "policy": Term(surrogate, per="tokens")})
+
+
+class NoValue(PPO):
+    def loss(self, policy: nn.Module, batch: Any) -> Loss:
+        loss = PPO.loss(self, policy, batch)
+        return replace(loss, terms={"policy": loss.terms["policy"]})
+
+
+class ForgetsReference(PPO):
+    """Penalises nothing."""
+
+    def prepare(self, data: Any, models: Models, kl_coef: float) -> PPOBatch:
+        return PPO.prepare(self, data, models, 0.0)
+
+
+class StaleLogp(PPO):
+    """Off by a temperature: what sampled is not what the ratio divides by."""
+
+    def prepare(self, data: Any, models: Models, kl_coef: float) -> PPOBatch:
+        return PPO.prepare(self, replace(data, logp_BT=0.9 * data.logp_BT), models, kl_coef)
+
+
+class Unadapted(PPO):
+    """The KL coefficient stays where it is."""
+
+    def after(self, state: State, data: Any, metrics: Any) -> State:
+        return {"kl_coef": state["kl_coef"], "updates": state["updates"] + 1}
+
+
+def on_margins(loss_of: Callable[[Tensor, float], Tensor], *, per_token: bool = False) -> type[DPO]:
+    """Another loss of the log-ratio's margin, for a label that says the first is better."""
+
+    class Replaced(DPO):
+        def loss(self, policy: nn.Module, batch: Pairs) -> Loss:
+            tokens = batch.tokens
+            assert batch.reference_logp_B is not None
+            ratio_B = row_sum(policy(tokens).logp_BT, tokens.loss_mask_BT) - batch.reference_logp_B
+            if per_token:
+                ratio_B = ratio_B / tokens.response_len_B
+            margin_N = ratio_B[batch.first_row_N] - ratio_B[batch.second_row_N]
+            first_N, second_N = batch.target_N3[:, 0], batch.target_N3[:, 1]
+            loss_N = first_N * loss_of(margin_N, self.beta) + second_N * loss_of(-margin_N, self.beta)
+            return Loss(terms={"dpo": Term(loss_N.sum(), per="comparisons")}, metrics={})
+
+    return Replaced
+
+
+def logistic(margin_N: Tensor, beta: float) -> Tensor:
+    return -logsigmoid(beta * margin_N)
+
+
+def slic(margin_N: Tensor, beta: float) -> Tensor:
+    return (1 - beta * margin_N).relu()
+
+
+def ipo(margin_N: Tensor, beta: float) -> Tensor:
+    return (margin_N - 1 / (2 * beta)) ** 2
+
+
+class WithoutReference(DPO):
+    """Bradley–Terry on the policy's own log-probabilities."""
+
+    def batches(self, data: Pairs, models: Models, _state: State) -> Any:
+        yield replace(data, reference_logp_B=torch.zeros(data.tokens.rows, dtype=torch.float64))
+
+
+def best_of_two(score_PN: Tensor) -> Tensor:
+    return score_PN[:, :2].argmax(1)
+
+
+MUTANTS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
+    "sft": (sft.prove, {"all tokens": AllTokens, "mean over each answer": MeanOverEachAnswer, "sign": Unlearn}),
+    "bradley_terry": (
+        bradley_terry.prove,
+        {
+            "squared error": on_differences(squared),
+            "hinge": on_differences(hinge),
+            "labels inverted": on_differences(inverted),
+            "weights squared": PerPrompt,
+        },
+    ),
+    "plackett_luce": (
+        plackett_luce.prove,
+        {"first place only": FirstPlace, "every pair": EveryPair, "worst first": WorstFirst},
+    ),
+    "ppo": (
+        ppo.prove,
+        {
+            "sign": Descent,
+            "unclipped": Unclipped,
+            "reinforce": Reinforce,
+            "no value loss": NoValue,
+            "no reference": ForgetsReference,
+            "stale log-probabilities": StaleLogp,
+            "coefficient not adapted": Unadapted,
+        },
+    ),
+    "dpo": (
+        dpo.prove,
+        {
+            "hinge": on_margins(slic),
+            "ipo": on_margins(ipo),
+            "per token": on_margins(logistic, per_token=True),
+            "no reference": WithoutReference,
+        },
+    ),
+    "best_of_n": (
+        best_of_n.prove,
+        {
+            "worst": lambda score_PN: score_PN.argmin(1),
+            "first": lambda score_PN: torch.zeros(len(score_PN), dtype=torch.long),
+            "best of two": best_of_two,
+        },
+    ),
+}
+
+
+def status(monkeypatch: pytest.MonkeyPatch, name: str, subject: Any) -> str:
+    proof = MUTANTS[name][0]
+    monkeypatch.setitem(PROOFS, name, lambda lab: proof(lab, subject))
+    with verify.one_quiet_thread():
+        return verify.prove(name, Lab()).status
+
+
+def test_every_proof_has_mutants() -> None:
+    assert set(MUTANTS) == set(PROOFS)
+
+
+@pytest.mark.parametrize(("name", "mutant"), [(name, mutant) for name in MUTANTS for mutant in MUTANTS[name][1]])
+def test_a_mutant_fails(monkeypatch: pytest.MonkeyPatch, name: str, mutant: str) -> None:
+    assert status(monkeypatch, name, MUTANTS[name][1][mutant]) == "failed"
+
+
+@pytest.mark.parametrize("subject", [on_differences(lambda d, t: inverted(-d, t)), BradleyTerry])
+def test_harness_does_not_fail_by_itself(monkeypatch: pytest.MonkeyPatch, subject: type[BradleyTerry]) -> None:
+    assert status(monkeypatch, "bradley_terry", subject) == ("passed" if subject is BradleyTerry else "failed")
+
+
+def test_another_kl_estimate_in_the_reward_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """k3 is unbiased for the KL, but its gradient as a penalty is another's."""
+    monkeypatch.setattr(ppo_module, "kl1", kl3)
+    assert status(monkeypatch, "ppo", PPO) == "failed"

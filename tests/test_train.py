@@ -1,0 +1,207 @@
+"""The loop: any cut into micro-batches is the same step, bad losses stop it, and what is resumed is what was."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small import Fixed, causal, gradients, random_pairs, random_rankings, random_tokens, rollout
+from torch import Tensor, nn
+
+from tercih.algorithms import METHODS
+from tercih.algorithms.bradley_terry import BradleyTerry
+from tercih.algorithms.dpo import DPO
+from tercih.algorithms.plackett_luce import PlackettLuce
+from tercih.algorithms.ppo import PPO
+from tercih.algorithms.sft import SFT
+from tercih.batches import Batch, Loss, Models, Term
+from tercih.method import Method
+from tercih.metrics import read_metrics
+from tercih.models.language_model import LanguageModel, Reference
+from tercih.models.reward_model import RewardModel
+from tercih.optimisation import Optimisation
+from tercih.train import TrainingError, fit
+
+Case = tuple[Method, Models, Any]
+LR = 1e-3
+
+
+def policy_models(dtype: torch.dtype, value: str | None = None) -> Models:
+    policy = LanguageModel(causal(dtype=dtype), value=value)
+    return Models(policy=policy, reference=Reference(LanguageModel(causal(dtype=dtype, seed=1))))
+
+
+def sft(dtype: torch.dtype) -> Case:
+    return SFT(), policy_models(dtype), Batch(tokens=random_tokens([1, 2, 1, 3, 1, 1], holes=True))
+
+
+def bradley_terry(dtype: torch.dtype) -> Case:
+    return BradleyTerry(centre_coef=0.1), Models(policy=RewardModel(causal(dtype=dtype))), random_pairs(6, dtype=dtype)
+
+
+def davidson(dtype: torch.dtype) -> Case:
+    scorer = RewardModel(causal(dtype=dtype), readout="mean")
+    return BradleyTerry(ties="davidson"), Models(policy=scorer), random_pairs(6, dtype=dtype)
+
+
+def plackett_luce(dtype: torch.dtype) -> Case:
+    return PlackettLuce(), Models(policy=RewardModel(causal(dtype=dtype))), random_rankings()
+
+
+def dpo(dtype: torch.dtype) -> Case:
+    return DPO(label_smoothing=0.1), policy_models(dtype), random_pairs(6, dtype=dtype)
+
+
+def ppo(dtype: torch.dtype) -> Case:
+    models = policy_models(dtype, value="shared")
+    made = random_tokens([2, 1, 3, 2, 1], holes=True)
+    noise_BT = torch.randn(made.loss_mask_BT.shape, dtype=dtype, generator=torch.Generator().manual_seed(3)) * 0.3
+    logp_BT = models.policy(made).logp_BT.detach() + torch.where(made.loss_mask_BT, noise_BT, 0.0)
+    return PPO(epochs=1, entropy_coef=0.01, whiten_rewards=True), models, rollout(made, logp_BT)
+
+
+def ppo_ptx(dtype: torch.dtype) -> Case:
+    _, models, data = ppo(dtype)
+    text = Batch(tokens=random_tokens([1] * 5, seed=9))
+    return PPO(epochs=1, pretraining_coef=0.7), models, rollout(data.tokens, data.logp_BT, pretraining=text)
+
+
+CASES: tuple[Callable[[torch.dtype], Case], ...] = (sft, bradley_terry, davidson, plackett_luce, dpo, ppo, ppo_ptx)
+
+
+def one_step(case: Case, micro_rows: int) -> tuple[dict[str, float], dict[str, Tensor]]:
+    method, models, data = case
+    torch.manual_seed(0)
+    optimisation = Optimisation(lr=LR, max_norm=1e9, micro_rows=micro_rows)
+    metrics = fit(method, models, Fixed(data), optimisation)
+    return metrics, gradients(models.policy)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.float64, 1e-12)], ids=["f32", "f64"])
+def test_any_micro_batch_gives_the_same_gradient(
+    case: Callable[[torch.dtype], Case], dtype: torch.dtype, tolerance: float
+) -> None:
+    metrics, whole = one_step(case(dtype), 64)
+    scale = max(float(g.abs().max()) for g in whole.values())
+    assert scale > 1e-3, "no gradient to compare"
+    for micro_rows in (1, 3, 8):
+        micro_metrics, parts = one_step(case(dtype), micro_rows)
+        assert parts.keys() == whole.keys()
+        for name, gradient in whole.items():
+            difference = float((parts[name] - gradient).abs().max())
+            assert difference <= tolerance * max(scale, 1.0) * 4, f"{name} at micro_rows={micro_rows}"
+        assert micro_metrics.keys() == metrics.keys()
+        for name, value in metrics.items():
+            assert micro_metrics[name] == pytest.approx(value, rel=max(tolerance, 1e-6), abs=1e-6), name
+
+
+def test_the_cases_above_are_all_methods() -> None:
+    assert {type(case(torch.float32)[0]) for case in CASES} == set(METHODS.values())
+
+
+def test_sft_is_the_mean_over_tokens_not_over_rows() -> None:
+    method, models, data = sft(torch.float64)
+    logp_BT, mask_BT = models.policy(data.tokens).logp_BT.detach(), data.tokens.loss_mask_BT
+    expected = float(-logp_BT[mask_BT].mean())
+    metrics, _ = one_step((method, models, data), 2)
+    assert metrics["loss"] == pytest.approx(expected, rel=1e-12)
+    assert metrics["nats_per_token"] == pytest.approx(expected, rel=1e-6)
+
+
+class Weight(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Told(Batch):
+    value_B: Tensor
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Planted(Method):
+    """The loss is whatever the batch says; `fails` stands for a method whose own numbers go wrong before any loss."""
+
+    fails: bool = False
+
+    def batches(self, data: Any, models: Models, state: Any) -> Iterator[Batch]:
+        if self.fails and not torch.isfinite(data.value_B).all():
+            raise FloatingPointError("the advantages are nan")
+        yield data
+
+    def loss(self, policy: nn.Module, batch: Told) -> Loss:
+        return Loss(terms={"planted": Term(0.1 * policy.weight.sum() + batch.value_B.sum(), per="rows")}, metrics={})
+
+
+@dataclass(frozen=True)
+class Losses(Fixed):
+    def __call__(self, step: int) -> Told:
+        return Told(tokens=random_tokens([1]), value_B=torch.tensor([self.item[step]]))
+
+
+def planted(
+    losses: tuple[float, ...], folder: Path | None, *, policy: nn.Module | None = None, fails: bool = False, **more: Any
+) -> dict[str, float]:
+    models = Models(policy=policy or Weight())
+    optimisation = Optimisation(lr=LR, schedule="constant")
+    return fit(Planted(fails=fails), models, Losses(losses, steps=len(losses)), optimisation, folder, **more)
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [(math.nan, "the loss is nan"), (math.inf, "the loss is inf"), (2e6, r"the loss is 2e\+06"), (-1e9, "-1e")],
+)
+def test_a_bad_loss_stops_and_the_last_good_checkpoint_stays(tmp_path: Path, bad: float, said: str) -> None:
+    with pytest.raises(TrainingError, match=rf"^step 1: .*{said}.*planted.*last good checkpoint is step 1 in") as caught:
+        planted((1.0, bad), tmp_path)
+    assert "--optimisation.lr" in str(caught.value)
+    assert [f.name for f in (tmp_path / "checkpoints").iterdir()] == ["step-000000001.pt"]
+    assert len(read_metrics(tmp_path)) == 1
+    planted((1.0, 2.0), tmp_path)  # the mend: from the checkpoint on
+    assert [row["loss"] for row in read_metrics(tmp_path)] == [1.0, pytest.approx(2.0, abs=1e-3)]
+
+
+def test_a_bad_loss_without_a_folder_only_says_so() -> None:
+    with pytest.raises(TrainingError, match="^step 0: the loss is nan .*A lower learning rate") as caught:
+        planted((math.nan,), None)
+    assert "checkpoint" not in str(caught.value)
+
+
+def test_numbers_that_fail_before_the_loss_are_told_the_same_way(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="^step 1: the advantages are nan.*last good checkpoint is step 1"):
+        planted((7.0, math.nan), tmp_path, fails=True)
+
+
+def test_an_infinite_gradient_stops() -> None:
+    policy = Weight()
+    policy.weight.register_hook(lambda gradient: gradient * math.inf)
+    with pytest.raises(TrainingError, match="step 0: the gradient norm is inf"):
+        planted((1.0,), None, policy=policy)
+    assert float(policy.weight.detach()) == 0, "no step was taken"
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
+    planted((1.0,), tmp_path)
+    policy = Weight()
+    policy.register_buffer("gain", torch.ones(()))
+    with pytest.raises(TrainingError, match="the checkpoint does not fit the model: missing gain"):
+        planted((1.0, 1.0), tmp_path, policy=policy)
+    (tmp_path / "checkpoints").rename(tmp_path / "old")
+    planted((1.0,), tmp_path, policy=policy)
+    with pytest.raises(TrainingError, match="the checkpoint does not fit the model: unknown gain"):
+        planted((1.0, 1.0), tmp_path)
+
+
+def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
+    planted((1.0, 2.0, 3.0), tmp_path)
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+    steps: list[int] = []
+    metrics = planted((1.0, 2.0, 3.0), tmp_path, on_step=lambda step, _: steps.append(step))
+    assert not steps
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before
+    assert metrics == {k: v for k, v in read_metrics(tmp_path)[-1].items() if k != "step"}
