@@ -54,9 +54,7 @@ CONFIGS = {
 }  # fmt: skip
 
 
-def causal(
-    kind: str = "llama", dtype: torch.dtype = torch.float64, seed: int = 0, vocabulary: int = VOCABULARY
-) -> Any:
+def causal(kind: str = "llama", dtype: torch.dtype = torch.float64, seed: int = 0, vocabulary: int = VOCABULARY) -> Any:
     config = copy.deepcopy(CONFIGS[kind])
     config.vocab_size = vocabulary
     return from_config(config, seed=seed, dtype=dtype)
@@ -163,7 +161,13 @@ CHAT = (
     "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}</s>{% endfor %}"
     "{% if add_generation_prompt %}<assistant>{% endif %}"
 )
-CORPUS = ["the cat sat on the mat", "a dog ate the hat", "that cat and that dog", "hello there how are you", "user says"]
+CORPUS = [
+    "the cat sat on the mat",
+    "a dog ate the hat",
+    "that cat and that dog",
+    "hello there how are you",
+    "user says",
+]
 
 
 def byte_pairs(*, bos: bool = True, eos: bool = True, chat: str | None = None) -> PreTrainedTokenizerFast:
@@ -173,7 +177,10 @@ def byte_pairs(*, bos: bool = True, eos: bool = True, chat: str | None = None) -
     bpe.decoder = decoders.ByteLevel()
     special = ["<pad>", "<s>", "</s>", "<user>", "<assistant>", "<system>"]
     trainer = trainers.BpeTrainer(
-        vocab_size=330, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=330,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     bpe.train_from_iterator(CORPUS, trainer)
     names = ({"bos_token": "<s>"} if bos else {}) | ({"eos_token": "</s>"} if eos else {})

@@ -4,9 +4,9 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from small import random_pairs, random_rankings, random_tokens, tokens
 from torch import Tensor
 
+from small import random_pairs, random_rankings, random_tokens, tokens
 from tercih.batches import Batch, Pairs, Rankings, Rollout, Tokens
 
 
@@ -115,7 +115,7 @@ def test_padding_of_short_rankings_stays_padding() -> None:
 def test_a_comparison_across_prompts_cannot_be_cut_apart() -> None:
     pairs = random_pairs(3)
     across = replace(pairs, second_row_N=pairs.second_row_N.flip(0))
-    with pytest.raises(ValueError, match="compares rows of different prompts"):
+    with pytest.raises(ValueError, match=r"compares rows of different prompts"):
         across.take(torch.tensor([0, 1]))
     assert next(across.split(64)) is across
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from small import Fixed, causal, gradients, random_pairs, random_rankings, random_tokens, rollout
 from torch import Tensor, nn
 
+from small import Fixed, causal, gradients, random_pairs, random_rankings, random_tokens, rollout
 from tercih.algorithms import METHODS
 from tercih.algorithms.bradley_terry import BradleyTerry
 from tercih.algorithms.dpo import DPO
@@ -157,7 +157,8 @@ def planted(
     [(math.nan, "the loss is nan"), (math.inf, "the loss is inf"), (2e6, r"the loss is 2e\+06"), (-1e9, "-1e")],
 )
 def test_a_bad_loss_stops_and_the_last_good_checkpoint_stays(tmp_path: Path, bad: float, said: str) -> None:
-    with pytest.raises(TrainingError, match=rf"^step 1: .*{said}.*planted.*last good checkpoint is step 1 in") as caught:
+    expected = rf"^step 1: .*{said}.*planted.*last good checkpoint is step 1 in"
+    with pytest.raises(TrainingError, match=expected) as caught:
         planted((1.0, bad), tmp_path)
     assert "--optimisation.lr" in str(caught.value)
     assert [f.name for f in (tmp_path / "checkpoints").iterdir()] == ["step-000000001.pt"]
@@ -167,20 +168,20 @@ def test_a_bad_loss_stops_and_the_last_good_checkpoint_stays(tmp_path: Path, bad
 
 
 def test_a_bad_loss_without_a_folder_only_says_so() -> None:
-    with pytest.raises(TrainingError, match="^step 0: the loss is nan .*A lower learning rate") as caught:
+    with pytest.raises(TrainingError, match=r"^step 0: the loss is nan .*A lower learning rate") as caught:
         planted((math.nan,), None)
     assert "checkpoint" not in str(caught.value)
 
 
 def test_numbers_that_fail_before_the_loss_are_told_the_same_way(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="^step 1: the advantages are nan.*last good checkpoint is step 1"):
+    with pytest.raises(TrainingError, match=r"^step 1: the advantages are nan.*last good checkpoint is step 1"):
         planted((7.0, math.nan), tmp_path, fails=True)
 
 
 def test_an_infinite_gradient_stops() -> None:
     policy = Weight()
     policy.weight.register_hook(lambda gradient: gradient * math.inf)
-    with pytest.raises(TrainingError, match="step 0: the gradient norm is inf"):
+    with pytest.raises(TrainingError, match=r"step 0: the gradient norm is inf"):
         planted((1.0,), None, policy=policy)
     assert float(policy.weight.detach()) == 0, "no step was taken"
 
@@ -189,11 +190,11 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
     planted((1.0,), tmp_path)
     policy = Weight()
     policy.register_buffer("gain", torch.ones(()))
-    with pytest.raises(TrainingError, match="the checkpoint does not fit the model: missing gain"):
+    with pytest.raises(TrainingError, match=r"the checkpoint does not fit the model: missing gain"):
         planted((1.0, 1.0), tmp_path, policy=policy)
     (tmp_path / "checkpoints").rename(tmp_path / "old")
     planted((1.0,), tmp_path, policy=policy)
-    with pytest.raises(TrainingError, match="the checkpoint does not fit the model: unknown gain"):
+    with pytest.raises(TrainingError, match=r"the checkpoint does not fit the model: unknown gain"):
         planted((1.0, 1.0), tmp_path)
 
 

@@ -41,8 +41,8 @@ class Progress:
         elif time.monotonic() - self.said > QUIET_SECONDS:
             self.said = time.monotonic()
             rate = (self.done - self.resumed) / (self.said - self.began)
-            left = (self.total - self.done) / rate
-            console.print(f"{self.title}: {self.done}/{self.total}, {rate:.2g}/s, {left:.0f} s left  {note}")
+            pace = f", {rate:.2g}/s, {(self.total - self.done) / rate:.0f} s left" if rate else ""
+            console.print(f"{self.title}: {self.done}/{self.total}{pace}  {note}")
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self.bar is not None:

@@ -85,7 +85,7 @@ def check_folder(folder: Path, recipe: str, config: Any) -> dict[str, Any]:
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder} is a file; name another folder with --out")
     if not (folder / "run.json").exists():
-        if folder.exists() and any(folder.iterdir()):
+        if folder.exists() and any(f.name != "run.partial" for f in folder.iterdir()):  # killed while it began
             raise RunError(f"{folder} is not empty and holds no run; name another folder with --out")
         return wanted
     try:
@@ -94,14 +94,23 @@ def check_folder(folder: Path, recipe: str, config: Any) -> dict[str, Any]:
         raise RunError(f"{folder}/run.json is damaged; name another folder with --out, or delete this one") from None
     if before["recipe"] != recipe:
         raise RunError(f"{folder} holds a run of {before['recipe']}; name another folder with --out")
-    old = before["config"]
-    differs = [f"{k} was {old.get(k)!r}, now {wanted.get(k)!r}" for k in old | wanted if old.get(k) != wanted.get(k)]
-    if differs:
+    if differs := _differences(before["config"], wanted):
         raise RunError(
             f"{folder} holds a run with other settings ({'; '.join(differs)}); name another folder with --out, or"
             " delete this one"
         )
     return wanted
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any], within: str = "") -> list[str]:
+    found = []
+    for name in {**old, **new}:
+        was, now_is = old.get(name), new.get(name)
+        if isinstance(was, dict) and isinstance(now_is, dict):
+            found += _differences(was, now_is, f"{within}{name}.")
+        elif was != now_is:
+            found.append(f"{within}{name} was {was!r}, now {now_is!r}")
+    return found
 
 
 def write_json(path: Path, value: Any) -> None:

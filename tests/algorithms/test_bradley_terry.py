@@ -2,9 +2,9 @@ import math
 
 import pytest
 import torch
-from small import byte_pairs, random_pairs
 from torch import Tensor, nn
 
+from small import byte_pairs, random_pairs
 from tercih.algorithms.bradley_terry import BradleyTerry, bradley_terry_loss, davidson_loss
 from tercih.batches import Tokens
 from tercih.data.collate import all_pairs
@@ -147,8 +147,8 @@ def fields_of(batch: object) -> dict[str, object]:
 
 
 def test_options_are_checked() -> None:
-    with pytest.raises(ValueError, match="bradley_terry.ties must be 'half' or 'davidson', got 'third'"):
+    with pytest.raises(ValueError, match=r"bradley_terry.ties must be 'half' or 'davidson', got 'third'"):
         BradleyTerry(ties="third")
     for bad in (-1.0, math.nan):
-        with pytest.raises(ValueError, match="bradley_terry.centre_coef must be >= 0, got"):
+        with pytest.raises(ValueError, match=r"bradley_terry.centre_coef must be >= 0, got"):
             BradleyTerry(centre_coef=bad)

@@ -2,8 +2,8 @@ import math
 
 import pytest
 import torch
-from small import Fixed, causal, random_pairs
 
+from small import Fixed, causal, random_pairs
 from tercih.algorithms.dpo import DPO, dpo_loss
 from tercih.batches import Models
 from tercih.models.language_model import LanguageModel, Reference
@@ -80,7 +80,7 @@ def test_without_a_reference_it_says_so() -> None:
 
 @pytest.mark.parametrize("beta", [0, -1, math.nan])
 def test_beta_must_be_positive(beta: float) -> None:
-    with pytest.raises(ValueError, match="dpo.beta must be > 0, got"):
+    with pytest.raises(ValueError, match=r"dpo.beta must be > 0, got"):
         DPO(beta=beta)
 
 

@@ -2,10 +2,10 @@ from itertools import permutations
 
 import pytest
 import torch
-from small import random_rankings
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from small import random_rankings
 from tercih.algorithms.bradley_terry import bradley_terry_loss
 from tercih.algorithms.plackett_luce import PlackettLuce, plackett_luce_loss
 

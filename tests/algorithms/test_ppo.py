@@ -4,10 +4,9 @@ from typing import Any
 
 import pytest
 import torch
-from small import byte_pairs, causal, random_tokens, rollout
-from test_ops import slow_gae
 from torch import Tensor
 
+from small import byte_pairs, causal, random_tokens, rollout
 from tercih.algorithms.ppo import PPO, PPOBatch, Pretraining, clipped_value_loss, shuffled_parts, token_rewards
 from tercih.batches import Batch, Models, Rollout
 from tercih.data.tokenize import Tokenizer
@@ -19,6 +18,7 @@ from tercih.rewards import Combiner, FunctionReward
 from tercih.rollout.sampler import Rollouts
 from tercih.rollout.sampling import Sampling
 from tercih.train import fit
+from test_ops import slow_gae
 
 
 def setting(seed: int = 0) -> tuple[Models, Rollout]:
@@ -69,9 +69,7 @@ def test_prepare_is_the_definition(gamma: float, lam: float) -> None:
         returns.append([a + v if real else 0.0 for a, v, real in zip(advantage[-1], value, row, strict=True)])
     mask_BT = data.tokens.loss_mask_BT
     torch.testing.assert_close(batch.advantage_BT, torch.tensor(advantage, dtype=torch.float64))
-    torch.testing.assert_close(
-        torch.where(mask_BT, batch.return_BT, 0.0), torch.tensor(returns, dtype=torch.float64)
-    )
+    torch.testing.assert_close(torch.where(mask_BT, batch.return_BT, 0.0), torch.tensor(returns, dtype=torch.float64))
     assert (batch.old_value_BT[mask_BT] != 0).all()
     assert not batch.advantage_BT.requires_grad
 
@@ -145,14 +143,14 @@ def test_minibatches_are_as_many_as_asked_for_and_hold_every_prompt_once(parts: 
 
 def test_too_many_minibatches() -> None:
     _, _, batch = prepared(PPO())
-    with pytest.raises(ValueError, match="ppo.minibatches is 5, but a rollout has only 4 prompts"):
+    with pytest.raises(ValueError, match=r"ppo.minibatches is 5, but a rollout has only 4 prompts"):
         list(shuffled_parts(batch, 5, seed=0))
 
 
 def test_epochs_and_minibatches_make_that_many_steps_each_shuffled_anew() -> None:
     models, data = setting()
     method = PPO(epochs=3, minibatches=2)
-    steps = [batch for batch in method.batches(data, models, {"kl_coef": 0.1, "updates": 5})]
+    steps = list(method.batches(data, models, {"kl_coef": 0.1, "updates": 5}))
     assert len(steps) == 6
     assert all(isinstance(batch, PPOBatch) for batch in steps)
     orders = {tuple(batch.reward_B.tolist()) for batch in steps[::2]}
@@ -171,7 +169,7 @@ def test_pretraining_text_joins_every_step() -> None:
     assert (term.weight, term.per) == (2.0, "pretraining_tokens")
     logp_BT = models.policy(text.tokens).logp_BT
     torch.testing.assert_close(term.sum, -logp_BT[text.tokens.loss_mask_BT].sum())
-    with pytest.raises(ValueError, match="needs rollouts with pre-training text: give the sampler `pretraining`"):
+    with pytest.raises(ValueError, match=r"needs rollouts with pre-training text: give the sampler `pretraining`"):
         next(method.batches(data, models, state))
 
 
@@ -186,7 +184,7 @@ def test_the_kl_coefficient_follows_its_target() -> None:
 
 def test_without_a_value_head_it_says_so() -> None:
     models, data = setting()
-    with pytest.raises(ValueError, match="build the policy with value='shared' or value='separate'"):
+    with pytest.raises(ValueError, match=r"build the policy with value='shared' or value='separate'"):
         PPO().prepare(data, Models(policy=LanguageModel(causal()), reference=models.reference), 0.1)
 
 

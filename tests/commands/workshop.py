@@ -18,21 +18,25 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerF
 from tercih import cli
 
 CONTEXT = 64
-WORDS = ("<s>", "</s>", "?", *"abcdefghijklmnopqrstuvwxyz", *"what is it good bad small big red blue yes no".split())
+WORDS = ("<s>", "</s>", "?", *"abcdefghijklmnopqrstuvwxyz", "what", "is", "it", "good", "bad", "yes", "no")
 CHAT = (
     "{% for m in messages %}{{ m.role }} {{ m.content }} {% if m.role == 'assistant' %}</s>{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}assistant {% endif %}"
 )
 
-PAIRS = [
-    {"prompt": f"what is {letter}", "chosen": f" good {letter}", "rejected": f" bad {letter} bad"} for letter in "abcdefgh"
-]
-DEMONSTRATIONS = [{"prompt": f"what is {letter}", "completion": f" good {letter} yes"} for letter in "abcdefgh"]
-RANKINGS = [
-    {"prompt": f"what is {letter}", "completions": [" bad", f" good {letter}", " no no"], "order": [1, 0, 2]}
-    for letter in "abcdefgh"
-]
-PROMPTS = [{"prompt": f"what is {letter}", "wanted": letter} for letter in "abcdefgh"]
+LETTERS = "abcdefgh"
+DATA: Mapping[str, list[dict[str, Any]]] = {
+    "pairs": [{"prompt": f"what is {x}", "chosen": f" good {x}", "rejected": f" bad {x} bad"} for x in LETTERS],
+    "demonstrations": [{"prompt": f"what is {x}", "completion": f" good {x} yes"} for x in LETTERS],
+    "rankings": [
+        {"prompt": f"what is {x}", "completions": [" bad", f" good {x}", " no no"], "order": [1, 0, 2]} for x in LETTERS
+    ],
+    "prompts": [{"prompt": f"what is {x}", "wanted": x} for x in LETTERS],
+    "messages": [
+        {"messages": [{"role": "user", "content": f"what is {x}"}, {"role": "assistant", "content": f"good {x}"}]}
+        for x in LETTERS
+    ],
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,7 +76,7 @@ def tokenizer(**special: str | None) -> PreTrainedTokenizerFast:
 
 
 def write_model(folder: Path, *, chat: bool = False, vocabulary: int = len(WORDS), **special: str | None) -> Path:
-    """A Llama of two thin layers with random weights, and its tokenizer, as a Hugging Face folder."""
+    """A Hugging Face folder: a thin Llama of random weights whose answers end after a few words, and its tokenizer."""
     config = LlamaConfig(
         vocab_size=vocabulary,
         hidden_size=16,
@@ -80,12 +84,16 @@ def write_model(folder: Path, *, chat: bool = False, vocabulary: int = len(WORDS
         num_hidden_layers=2,
         num_attention_heads=2,
         max_position_embeddings=CONTEXT,
-        initializer_range=0.2,
+        initializer_range=0.1,
         bos_token_id=0,
         eos_token_id=1,
     )
     torch.manual_seed(0)
-    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    causal = AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():  # one dimension says nothing but "end here", so that answers have a few words
+        causal.model.embed_tokens.weight[:, 0] = 2.0
+        causal.lm_head.weight[1, 0] = 0.7
+    causal.save_pretrained(folder)
     words = tokenizer(**special)
     if chat:
         words.chat_template = CHAT

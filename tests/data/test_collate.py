@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 import torch
-from small import byte_pairs
 
+from small import byte_pairs
 from tercih.data import collate
 from tercih.data.tokenize import Encoded, TokenError, Tokenizer
 from tercih.records import Comparison, Consensus, Demonstration, Ranking, Text
@@ -39,7 +39,7 @@ def test_neighbours_with_one_prompt_share_it() -> None:
 
 
 def test_an_empty_batch_is_refused() -> None:
-    with pytest.raises(ValueError, match="a batch needs at least one row"):
+    with pytest.raises(ValueError, match=r"a batch needs at least one row"):
         collate.collate([])
 
 
@@ -106,10 +106,10 @@ def test_what_does_not_fit_is_named_or_left_out_loudly(
 ) -> None:
     good, long, empty = text("the cat", " sat"), text("the cat " * 20, " sat"), text("the cat", "")
     records = [record(good), record(long), record(good)]
-    with pytest.raises(TokenError, match="^pairs.jsonl, record 2: .* exceed the model's context of 30"):
+    with pytest.raises(TokenError, match=r"^pairs.jsonl, record 2: .* exceed the model's context of 30"):
         collate.fitting(records, make, TOKENIZER, 30, drop=False, where="pairs.jsonl")
     kept = collate.fitting(records, make, TOKENIZER, 30, drop=True, where="pairs.jsonl")
     assert kept == [records[0], records[2]]
     assert "left out 1 of 3 records, longer than 30 tokens" in capsys.readouterr().out
-    with pytest.raises(TokenError, match="^record 2: a completion is empty"):
+    with pytest.raises(TokenError, match=r"^record 2: a completion is empty"):
         collate.fitting([record(good), record(empty)], make, TOKENIZER, 30, drop=True)

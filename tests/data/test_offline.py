@@ -46,9 +46,9 @@ def test_it_keeps_no_state() -> None:
 
 
 def test_bad_settings_are_refused() -> None:
-    with pytest.raises(ValueError, match="there are no records to train on"):
+    with pytest.raises(ValueError, match=r"there are no records to train on"):
         offline(0)
-    with pytest.raises(ValueError, match="size and epochs must be >= 1, got 0 and 3"):
+    with pytest.raises(ValueError, match=r"size and epochs must be >= 1, got 0 and 3"):
         offline(size=0)
-    with pytest.raises(ValueError, match="size and epochs must be >= 1, got 4 and 0"):
+    with pytest.raises(ValueError, match=r"size and epochs must be >= 1, got 4 and 0"):
         offline(epochs=0)

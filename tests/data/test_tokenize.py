@@ -1,8 +1,8 @@
 from pathlib import Path
 
 import pytest
-from small import CHAT, byte_pairs
 
+from small import CHAT, byte_pairs
 from tercih.data.tokenize import Encoded, TokenError, Tokenizer, as_turns
 from tercih.records import Message, Text
 
@@ -67,6 +67,11 @@ def test_sampled_ids_are_kept_as_they_are() -> None:
     assert PLAIN.encode(item) == Encoded(prompt=(1, 5), response=odd, learn=(True,) * 3)
 
 
+def test_sampled_ids_without_those_of_their_prompt() -> None:
+    item = Text(prompt="the cat", completion=" sat", completion_ids=(7, 8), tokenizer=PLAIN.fingerprint)
+    assert PLAIN.encode(item) == Encoded(prompt=PLAIN.prompt("the cat"), response=(7, 8), learn=(True, True))
+
+
 def test_ids_of_another_tokenizer_are_not_used() -> None:
     text = Text(prompt="the cat", completion=" sat")
     other = Text(prompt="the cat", completion=" sat", prompt_ids=(1,), completion_ids=(5,), tokenizer="another")
@@ -85,26 +90,26 @@ def test_an_empty_prompt_is_bos_and_without_bos_an_error() -> None:
     without = Tokenizer(byte_pairs(bos=False), "without")
     assert without.bos is None
     assert without.prompt("the cat") == PLAIN.prompt("the cat")[1:]
-    with pytest.raises(TokenError, match="a prompt is empty and the tokenizer has no BOS token"):
+    with pytest.raises(TokenError, match=r"a prompt is empty and the tokenizer has no BOS token"):
         without.encode(Text(prompt="", completion="the cat"))
     sampled = Text(prompt="", completion="cat", completion_ids=(5,), tokenizer=without.fingerprint)
-    with pytest.raises(TokenError, match="a prompt is empty"):
+    with pytest.raises(TokenError, match=r"a prompt is empty"):
         without.encode(sampled)
 
 
 @pytest.mark.parametrize("completion", ["", ()])
 def test_an_empty_completion_is_an_error(completion: str | tuple[()]) -> None:
-    with pytest.raises(TokenError, match="a completion is empty"):
+    with pytest.raises(TokenError, match=r"a completion is empty"):
         PLAIN.encode(Text(prompt="the cat", completion=completion))
 
 
 def test_a_tokenizer_without_eos_is_refused() -> None:
-    with pytest.raises(TokenError, match="mine has no EOS token, so a response could never end; set `eos_token`"):
+    with pytest.raises(TokenError, match=r"mine has no EOS token, so a response could never end; set `eos_token`"):
         Tokenizer(byte_pairs(eos=False), "mine")
 
 
 def test_conversations_without_a_template_are_refused() -> None:
-    with pytest.raises(TokenError, match="plain has no chat template, but the data are conversations; set `chat_temp"):
+    with pytest.raises(TokenError, match=r"plain has no chat template, but the data are conversations; set `chat_temp"):
         PLAIN.encode(Text(prompt=(user("hello"),), completion="hi"))
 
 
@@ -140,6 +145,11 @@ def test_a_conversation_that_begins_with_the_user() -> None:
     assert learned(row) == ["you</s>"]
 
 
+def test_a_completion_without_the_assistant_is_refused() -> None:
+    with pytest.raises(TokenError, match=r"a completion holds no turn of the assistant"):
+        TALK.encode(Text(prompt=(user("hello"),), completion=(user("are you there"),)))
+
+
 def test_a_template_without_an_end_of_turn_gets_its_eos() -> None:
     talk = Tokenizer(byte_pairs(chat=CHAT.replace("</s>", "")), "endless")
     row = talk.encode(Text(prompt=(user("hello"),), completion=(assistant("a cat"),)))
@@ -152,7 +162,7 @@ def test_a_template_that_rewrites_earlier_turns_is_refused() -> None:
                 "{% endif %}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"  # fmt: skip
     talk = Tokenizer(byte_pairs(chat=forgetful), "forgetful")
     item = Text(prompt=(user("hello"),), completion=(assistant("a cat"), user("and"), assistant("you")))
-    with pytest.raises(TokenError, match="the chat template of forgetful rewrites earlier turns"):
+    with pytest.raises(TokenError, match=r"the chat template of forgetful rewrites earlier turns"):
         talk.encode(item)
 
 
@@ -167,9 +177,9 @@ def test_a_tokenizer_comes_back_from_its_folder(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_tokenizer_says_so(tmp_path: Path) -> None:
-    with pytest.raises(TokenError, match="has no usable tokenizer"):
+    with pytest.raises(TokenError, match=r"has no usable tokenizer"):
         Tokenizer.load(tmp_path)
-    with pytest.raises(TokenError, match="nowhere"):
+    with pytest.raises(TokenError, match=r"nowhere"):
         Tokenizer.load(tmp_path / "nowhere")
 
 

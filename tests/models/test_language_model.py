@@ -2,9 +2,9 @@ import math
 
 import pytest
 import torch
-from small import CONFIGS, VOCABULARY, causal, gradients, random_tokens, tokens
 from torch import Tensor
 
+from small import CONFIGS, VOCABULARY, causal, gradients, random_tokens, tokens
 from tercih.batches import Tokens, Want
 from tercih.models import logits
 from tercih.models.language_model import LanguageModel, Reference, context_length, frozen_copy
@@ -37,16 +37,12 @@ def test_log_probabilities_and_entropies_are_the_plain_models(kind: str, tempera
     torch.testing.assert_close(outputs.entropy_BT.detach(), entropy_BT, rtol=1e-10, atol=1e-10)
 
 
-def test_float32_is_close_to_float64() -> None:
-    made = random_tokens([2, 1, 3])
-    single, double = (LanguageModel(causal(dtype=d))(made).logp_BT for d in (torch.float32, torch.float64))
-    assert single.dtype == torch.float32
-    torch.testing.assert_close(single, causal_float32_of(made), rtol=0, atol=0)
-    assert double.dtype == torch.float64
-
-
-def causal_float32_of(made: Tokens) -> Tensor:
-    return LanguageModel(causal(dtype=torch.float32))(made).logp_BT
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 0.3)])
+def test_other_precisions_are_close_and_never_narrower_than_float32(dtype: torch.dtype, tolerance: float) -> None:
+    made, exact = random_tokens([2, 1, 3]), causal()
+    logp_BT = LanguageModel(causal().to(dtype))(made).logp_BT
+    assert logp_BT.dtype == torch.float32
+    torch.testing.assert_close(logp_BT.double(), LanguageModel(exact)(made).logp_BT, rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "gemma3"])
@@ -60,7 +56,8 @@ def test_a_row_does_not_feel_its_batch_or_its_padding(kind: str) -> None:
         rows, T = (made.prompt_of_B == p), alone.response_ids_BT.shape[1]
         outputs = model(alone, ALL)
         for name in ("logp_BT", "entropy_BT", "value_BT"):
-            torch.testing.assert_close(getattr(outputs, name), getattr(whole, name)[rows][:, :T], rtol=1e-11, atol=1e-11)
+            expected = getattr(whole, name)[rows][:, :T]
+            torch.testing.assert_close(getattr(outputs, name), expected, rtol=1e-11, atol=1e-11)
 
 
 def test_a_shared_prompt_is_the_same_as_its_copies() -> None:
@@ -143,18 +140,18 @@ def test_values_start_at_zero_and_learn(value: str) -> None:
 
 
 def test_values_need_a_head() -> None:
-    with pytest.raises(ValueError, match="build the policy with value='shared' or value='separate'"):
+    with pytest.raises(ValueError, match=r"build the policy with value='shared' or value='separate'"):
         LanguageModel(causal())(random_tokens([1]), ALL)
 
 
 @pytest.mark.parametrize("temperature", [0, -1, math.nan])
 def test_temperature_must_be_positive(temperature: float) -> None:
-    with pytest.raises(ValueError, match="temperature must be > 0, got"):
+    with pytest.raises(ValueError, match=r"temperature must be > 0, got"):
         LanguageModel(causal(), temperature=temperature)
 
 
 def test_value_must_be_a_kind_of_value_head() -> None:
-    with pytest.raises(ValueError, match="value must be None, 'shared' or 'separate', got 'both'"):
+    with pytest.raises(ValueError, match=r"value must be None, 'shared' or 'separate', got 'both'"):
         LanguageModel(causal(), value="both")
 
 
@@ -213,5 +210,5 @@ def test_context_length_has_two_names_and_no_guess() -> None:
     class Bare:
         model_type = "bare"
 
-    with pytest.raises(ValueError, match="the configuration of bare names no context length"):
+    with pytest.raises(ValueError, match=r"the configuration of bare names no context length"):
         context_length(Bare())

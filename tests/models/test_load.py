@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from small import causal, random_tokens
-from small import byte_pairs as make_tokenizer
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
+from small import byte_pairs as make_tokenizer
+from small import causal, random_tokens
 from tercih.batches import Want
 from tercih.models.language_model import LanguageModel, Reference
 from tercih.models.load import (
@@ -87,7 +87,7 @@ def test_a_separate_value_model_comes_back_with_its_trunk(tmp_path: Path) -> Non
     save_model(model, TOKENIZER, tmp_path)
     want = Want(value=True)
     assert torch.equal(load_policy(tmp_path, value="separate")(MADE, want).value_BT, model(MADE, want).value_BT)
-    with pytest.raises(ModelError, match="saved with value='separate', but value='shared' was asked for"):
+    with pytest.raises(ModelError, match=r"saved with value='separate', but value='shared' was asked for"):
         load_policy(tmp_path, value="shared")
 
 
@@ -156,12 +156,12 @@ def test_merging_folds_the_adapter_in(tmp_path: Path) -> None:
     assert all(p.requires_grad for p in model.parameters())
     assert not any("lora" in name for name, _ in model.named_parameters())
     assert Reference(model).frozen is not None
-    with pytest.raises(ModelError, match="no adapter to merge"):
+    with pytest.raises(ModelError, match=r"no adapter to merge"):
         merge_lora(model)
 
 
 def test_lora_rank_is_checked() -> None:
-    with pytest.raises(ValueError, match="lora.rank must be >= 1, got 0"):
+    with pytest.raises(ValueError, match=r"lora.rank must be >= 1, got 0"):
         LoRA(rank=0)
 
 
@@ -172,7 +172,7 @@ def test_what_is_written_last_says_that_the_folder_is_whole(tmp_path: Path, monk
     save_model(RewardModel(causal()), TOKENIZER, tmp_path)
     assert (tmp_path / ABOUT).exists()
     monkeypatch.setattr(safetensors.torch, "save_file", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match=r"No space left"):
         save_model(RewardModel(causal()), TOKENIZER, tmp_path)
     assert not (tmp_path / ABOUT).exists()
 
@@ -185,14 +185,14 @@ def test_saving_over_another_model_leaves_nothing_of_it(tmp_path: Path) -> None:
 
 
 def test_folders_that_are_no_models_say_what_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="nowhere"):
+    with pytest.raises(ModelError, match=r"nowhere"):
         load_causal(tmp_path / "nowhere")
     with pytest.raises(ModelError, match=r"has no config.json; a model folder needs config.json, weights"):
         load_causal(tmp_path)
     save_model(policy(value="shared"), TOKENIZER, tmp_path)
     (tmp_path / "model.safetensors").unlink()
     assert (tmp_path / HEADS).exists(), "our heads alone are no weights"
-    with pytest.raises(ModelError, match="has a configuration but no weights"):
+    with pytest.raises(ModelError, match=r"has a configuration but no weights"):
         load_causal(tmp_path)
 
 
@@ -201,7 +201,7 @@ def test_a_policy_is_no_reward_model(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=f"is not a reward model: it has no {HEADS}; train one with"):
         load_reward_model(tmp_path / "plain")
     save_model(policy(value="shared"), TOKENIZER, tmp_path / "valued")
-    with pytest.raises(ModelError, match="is not a reward model: it was saved as a policy"):
+    with pytest.raises(ModelError, match=r"is not a reward model: it was saved as a policy"):
         load_reward_model(tmp_path / "valued")
 
 
@@ -210,7 +210,7 @@ def test_heads_of_another_model_do_not_fit(tmp_path: Path) -> None:
     heads = safetensors.torch.load_file(tmp_path / HEADS)
     del heads["gain"]
     safetensors.torch.save_file(heads, tmp_path / HEADS)
-    with pytest.raises(ModelError, match="does not fit: missing .*gain"):
+    with pytest.raises(ModelError, match=r"does not fit: missing .*gain"):
         load_reward_model(tmp_path)
 
 

@@ -2,8 +2,8 @@ import math
 
 import pytest
 import torch
-from small import causal, random_tokens, tokens
 
+from small import causal, random_tokens, tokens
 from tercih.batches import Tokens
 from tercih.models.reward_model import RewardModel
 
@@ -63,7 +63,7 @@ def test_normalise_gives_mean_zero_and_variance_one_again_and_again(readout: str
 def test_scores_all_alike_cannot_be_normalised() -> None:
     model = RewardModel(causal())
     torch.nn.init.zeros_(model.score_head.weight)
-    with pytest.raises(ValueError, match="scores 4 samples all alike"):
+    with pytest.raises(ValueError, match=r"scores 4 samples all alike"):
         model.normalise([random_tokens([4])])
 
 

@@ -45,7 +45,8 @@ def test_a_weight_of_zero_is_recorded_but_not_felt() -> None:
 
 
 def test_clipping_bounds_the_sum_before_the_penalty() -> None:
-    reward_B, parts = Combiner(sources=[LENGTH], clip=2.0, missing_end_penalty=5.0, weights={"length": -1})(ITEMS, ENDED)
+    combiner = Combiner(sources=[LENGTH], clip=2.0, missing_end_penalty=5.0, weights={"length": -1})
+    reward_B, parts = combiner(ITEMS, ENDED)
     assert reward_B.tolist() == [-1, -2, -7, -2]
     assert parts["length"].tolist() == [1, 2, 3, 4]
 
@@ -65,7 +66,8 @@ def test_running_moments_are_those_of_everything_seen() -> None:
 
 def test_rewards_all_alike_are_normalised_to_zero() -> None:
     for value in (0.1, 1e6, 0.0):
-        assert Combiner(sources=[Given(value, value, value)], normalise=True)(ITEMS[:3], ENDED[:3])[0].tolist() == [0] * 3
+        combiner = Combiner(sources=[Given(value, value, value)], normalise=True)
+        assert combiner(ITEMS[:3], ENDED[:3])[0].tolist() == [0, 0, 0]
 
 
 def test_its_state_makes_the_round_trip_in_a_checkpoint() -> None:
@@ -79,7 +81,7 @@ def test_its_state_makes_the_round_trip_in_a_checkpoint() -> None:
 
 
 def test_two_rewards_of_one_name_are_refused() -> None:
-    with pytest.raises(ValueError, match="two rewards are called 'length'; give one of them another name"):
+    with pytest.raises(ValueError, match=r"two rewards are called 'length'; give one of them another name"):
         Combiner(sources=[LENGTH, LENGTH])(ITEMS, ENDED)
 
 
@@ -90,15 +92,15 @@ def test_a_weight_of_no_reward_is_refused() -> None:
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_no_source_gets_through_with_what_is_not_finite(bad: float) -> None:
-    with pytest.raises(RewardError, match="reward 'given' is .* for the completion 'xx'"):
+    with pytest.raises(RewardError, match=r"reward 'given' is .* for the completion 'xx'"):
         Combiner(sources=[Given(1.0, bad)])(ITEMS[:2], ENDED[:2])
 
 
 def test_bad_settings_are_refused() -> None:
-    with pytest.raises(ValueError, match="a reward needs at least one source"):
+    with pytest.raises(ValueError, match=r"a reward needs at least one source"):
         Combiner(sources=[])
     for clip in (0.0, -1.0, math.nan):
-        with pytest.raises(ValueError, match="reward.clip must be > 0, got"):
+        with pytest.raises(ValueError, match=r"reward.clip must be > 0, got"):
             Combiner(sources=[LENGTH], clip=clip)
 
 

@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 import torch
-from small import byte_pairs, causal
 
+from small import byte_pairs, causal
 from tercih.data.collate import collate
 from tercih.data.tokenize import Encoded, TokenError, Tokenizer
 from tercih.models.reward_model import RewardModel
@@ -80,12 +80,12 @@ def test_text_of_another_tokenizer_is_encoded_anew() -> None:
 def test_a_score_that_is_not_finite_names_its_item() -> None:
     reward = source(name="judge")
     torch.nn.init.constant_(reward.model.score_head.bias, float("nan"))
-    with pytest.raises(RewardError, match="reward 'judge' is nan for the completion 'c' of prompt 'p'"):
+    with pytest.raises(RewardError, match=r"reward 'judge' is nan for the completion 'c' of prompt 'p'"):
         reward.score([sampled(5)])
 
 
 def test_too_long_for_the_reward_model_is_an_error_not_a_cut() -> None:
-    with pytest.raises(TokenError, match="2 prompt \\+ 63 response tokens exceed the model's context of 64"):
+    with pytest.raises(TokenError, match=r"2 prompt \+ 63 response tokens exceed the model's context of 64"):
         source().score([sampled(*[5] * 63)])
 
 

@@ -25,7 +25,8 @@ def test_a_plain_function_gets_prompt_completion_and_columns() -> None:
 
 
 def test_a_function_may_ignore_columns_or_take_some() -> None:
-    assert FunctionReward(lambda prompt, completion, **columns: len(columns)).score(ITEMS).reward_BC.tolist() == [[2], [2]]
+    count = FunctionReward(lambda prompt, completion, **columns: len(columns))
+    assert count.score(ITEMS).reward_BC.tolist() == [[2], [2]]
     assert FunctionReward(correct, "maths").score(ITEMS).names == ("maths",)
 
 
@@ -39,14 +40,14 @@ def test_a_reward_that_is_not_finite_names_its_prompt(bad: float) -> None:
 def test_a_function_that_fails_names_its_prompt() -> None:
     with pytest.raises(RewardError, match=r"prompt '2 \+ 2 =': ZeroDivisionError"):
         FunctionReward(lambda prompt, completion, **_: 1 / 0).score(ITEMS)
-    with pytest.raises(RewardError, match="unexpected keyword argument 'answer'"):
+    with pytest.raises(RewardError, match=r"unexpected keyword argument 'answer'"):
         FunctionReward(lambda prompt, completion: 1.0).score(ITEMS)
-    with pytest.raises(RewardError, match="must return a number"):
+    with pytest.raises(RewardError, match=r"must return a number"):
         FunctionReward(lambda prompt, completion, **_: None).score(ITEMS)
 
 
 def test_check_names_component_and_conversation() -> None:
     talk = Text(prompt=(Message(role="user", content="hello there"),), completion="you")
     scores = Scores(names=("good", "bad"), reward_BC=torch.tensor([[0.0, 1.0], [2.0, math.nan]]))
-    with pytest.raises(RewardError, match="reward 'bad' is nan for the completion 'you' of prompt 'hello there'"):
+    with pytest.raises(RewardError, match=r"reward 'bad' is nan for the completion 'you' of prompt 'hello there'"):
         check(scores, [ITEMS[0], talk])

@@ -7,15 +7,14 @@ from typing import Annotated
 
 import tyro
 
+from tercih.commands.folders import model_folder
 from tercih.config import ConfigError, from_command_line
 from tercih.data.tokenize import Tokenizer
-from tercih.models.load import ABOUT, load_policy, read_about
+from tercih.models.load import load_policy, read_about
 from tercih.progress import console
 from tercih.records import Content, Message, Text
 from tercih.rollout.sampler import sample_items
 from tercih.rollout.sampling import Sampling
-
-LAST_STAGES = ("ppo", "dpo", "model", "sft")  # the latest one of a run is what one wants to talk to
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,15 +57,3 @@ def ask() -> str:
         return input("> ").strip()
     except (EOFError, KeyboardInterrupt):
         return ""
-
-
-def model_folder(place: Path) -> Path:
-    """The model that a run ended with, or the model folder itself."""
-    if not place.is_dir():
-        raise ConfigError(f"there is no folder {place}; name a run folder or a model folder")
-    if (place / "config.json").exists():
-        return place
-    for stage in LAST_STAGES:
-        if (place / stage / ABOUT).exists():
-            return place / stage
-    raise ConfigError(f"{place} holds no trained model yet: it is no model folder, and no run that got that far")

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -54,7 +55,7 @@ def doctor(arguments: Sequence[str]) -> int:
     """Exit status: 0 where nothing would go wrong, 1 where something would; warnings alone are 0."""
     if arguments and not arguments[0].startswith("-"):
         case, file = _recipe(arguments[0], arguments[1:])
-        return conclude(examine(case), file)
+        return conclude(examine(case), file, f"tercih run {arguments[0]}")
     config = from_command_line(Doctor, arguments, program="tercih doctor")
     refused: list[Finding] = []
     records = [record for spec in config.data for record in _read(spec, config, refused)]
@@ -66,30 +67,32 @@ def doctor(arguments: Sequence[str]) -> int:
         max_new_tokens=config.max_new_tokens,
         rows=config.rows,
     )
-    return conclude([*refused, *examine(case)], config.json)
+    data = " ".join(config.data) or "DATA"
+    go = f"tercih train METHOD --model {config.model} --data {data} --out OUT"
+    return conclude([*refused, *examine(case)], config.json, go)
 
 
-def conclude(findings: Sequence[Finding], file: Path | None) -> int:
+def conclude(findings: Sequence[Finding], file: Path | None, go: str) -> int:
     """Show what was found, and the one thing to do next."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("", "what", "found", "what to do"):
+    mends = any(finding.mend for finding in findings)
+    for column in ("", "what", "found", *(["what to do"] if mends else [])):
         table.add_column(column, overflow="fold")
     for finding in findings:
-        cells = (SIGNS[finding.level], *map(escape, (finding.title, finding.detail, finding.mend)))
-        table.add_row(*cells, style="dim" if finding.level == "ok" else "")
+        cells = (finding.title, finding.detail, *([finding.mend] if mends else []))
+        table.add_row(SIGNS[finding.level], *map(escape, cells), style="dim" if finding.level == "ok" else "")
     console.print(table, soft_wrap=False)
     if file:
         write_json(file, [asdict(finding) for finding in findings])
         console.print(f"wrote {file}")
     worst = next((finding for finding in findings if finding.mend), None)
-    errors = sum(finding.level == "error" for finding in findings)
-    warnings = sum(finding.level == "warning" for finding in findings)
-    console.print(f"{errors} errors, {warnings} warnings, {len(findings) - errors - warnings} checks passed")
+    count = Counter(finding.level for finding in findings)
+    console.print(f"errors: {count['error']}, warnings: {count['warning']}, in order: {count['ok']}")
     if worst:
         console.print(f"[bold]First:[/] {escape(worst.title)}: {escape(worst.mend)}")
-    else:
-        console.print("[bold]Nothing stands in the way.[/] Next:\n  tercih train --help")
-    return int(errors > 0)
+    if not count["error"]:
+        console.print(f"[bold]Nothing stands in the way.[/] Next:\n  {escape(go)}")
+    return int(count["error"] > 0)
 
 
 def _recipe(name: str, arguments: Sequence[str]) -> tuple[Inspection, Path | None]:

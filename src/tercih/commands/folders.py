@@ -7,10 +7,11 @@ from typing import Annotated
 
 import tyro
 
-from tercih.commands.chat import model_folder
 from tercih.config import ConfigError, from_command_line
 from tercih.progress import console
 from tercih.report import write_report
+
+LAST_STAGES = ("ppo", "dpo", "model", "sft")  # the latest one of a run is what one wants to use
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,3 +80,17 @@ def push(arguments: Sequence[str]) -> None:
     hub.create_repo(config.name, private=config.private, exist_ok=True)
     hub.upload_folder(repo_id=config.name, folder_path=str(folder), ignore_patterns=["checkpoints/*", "tensorboard/*"])
     console.print(f"{folder} is on the Hub as {config.name}")
+
+
+def model_folder(place: Path) -> Path:
+    """The model that a run ended with, or the model folder itself."""
+    if not place.is_dir():
+        raise ConfigError(f"there is no folder {place}; name a run folder or a model folder")
+    if (place / "config.json").exists():
+        return place
+    from tercih.models.load import ABOUT  # heavy, and a report does not need it
+
+    for stage in LAST_STAGES:
+        if (place / stage / ABOUT).exists():
+            return place / stage
+    raise ConfigError(f"{place} holds no trained model yet: it is no model folder, and no run that got that far")

@@ -22,8 +22,11 @@ def run(arguments: Sequence[str]) -> None:
         print(f"A recipe is a whole pipeline:\n{rows}\n  tercih run PATH.py        your own")
         return
     name, rest = arguments[0], arguments[1:]
+    if name.startswith("-"):
+        raise ConfigError(f"the recipe comes first: tercih run NAME {name} …; there are {', '.join(RECIPES)}")
     module = find(name)
-    module.main(configure(module, name, rest, f"tercih run {name}"))
+    config = configure(module, name, rest, f"tercih run {name}")
+    module.main(config)
 
 
 def configure(module: ModuleType, name: str, arguments: Sequence[str], program: str) -> Any:

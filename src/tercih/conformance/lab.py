@@ -157,14 +157,14 @@ class Sampled(Stateless):
 
 
 EXACT = Optimisation(lr=0.3, betas=(0.5, 0.9))  # for gradients of a whole population, which are free of noise
-NOISY = Optimisation(lr=0.1, betas=(0.9, 0.99))
 
 
 def train(
     method: Method,
     models: Models,
     data: Always | Sampled,
+    optimisation: Optimisation = EXACT,
     on_step: Callable[[int, Mapping[str, float]], None] | None = None,
 ) -> None:
     """By the loop that recipes run."""
-    fit(method, models, data, EXACT if isinstance(data, Always) else NOISY, on_step=on_step)
+    fit(method, models, data, optimisation, on_step=on_step)

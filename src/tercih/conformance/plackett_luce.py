@@ -49,9 +49,11 @@ def prove(lab: Lab, method: type[PlackettLuce] = PlackettLuce) -> Findings:
 
 
 def population(world: World) -> Rankings:
-    """Every order of one set of three answers for each answer."""
+    """Every order of sets of three: each answer, the next one, and another at random, so that no two are far apart."""
     size = len(world.language.answers)
-    return all_rankings(world.language, strengths(world), [(i, (i + 1) % size, (i + 3) % size) for i in range(size)])
+    jumps = torch.randint(2, size, (size,), generator=generator(*world.key, 43)).tolist()
+    sets = [(i, (i + 1) % size, (i + jump) % size) for i, jump in enumerate(jumps)]
+    return all_rankings(world.language, strengths(world), sets)
 
 
 def strengths(world: World) -> Tensor:

@@ -76,8 +76,8 @@ class Tokenizer:
     def encode(self, item: Text) -> Encoded:
         """An item's own token ids where this tokenizer made them, else its text's."""
         if item.completion_ids and item.tokenizer == self.fingerprint:
-            ids = item.completion_ids
-            return Encoded(prompt=item.prompt_ids, response=ids, learn=(True,) * len(ids))
+            start, ids = item.prompt_ids or self.prompt(item.prompt), item.completion_ids
+            return Encoded(prompt=_not_empty(start), response=ids, learn=(True,) * len(ids))
         if not item.completion:
             raise TokenError("a completion is empty: there is nothing to learn from")
         if isinstance(item.prompt, str) and isinstance(item.completion, str):
@@ -94,12 +94,10 @@ class Tokenizer:
         return whole[len(prompt) :] if whole.startswith(prompt) else self.decode(response_ids)
 
     def _encode_plain(self, prompt: str, completion: str) -> Encoded:
-        start = self.prompt(prompt)
+        start = _not_empty(self.prompt(prompt))
         head = () if self.bos is None else (self.bos,)
         whole = (*head, *self._ids(prompt + completion))
         response = whole[len(start) :] if whole[: len(start)] == start else self._ids(completion)
-        if not start:
-            raise TokenError("a prompt is empty and the tokenizer has no BOS token to begin with")
         response = (*response, self.eos)
         return Encoded(prompt=start, response=response, learn=(True,) * len(response))
 
@@ -112,21 +110,24 @@ class Tokenizer:
         for index, message in enumerate(completion):
             turns = (*prompt, *completion[: index + 1])
             if message.role == RESPONSE_ROLE and index > 0:  # the header that invites the answer is not the answer
-                invited = self._template(turns[:-1], add_generation_prompt=True)
-                response, learn = (*response, *invited[len(done) :]), (*learn, *(False,) * (len(invited) - len(done)))
-                done = invited
-            whole = self._template(turns, add_generation_prompt=False)
-            if whole[: len(done)] != done:
-                raise TokenError(
-                    f"the chat template of {self.name} rewrites earlier turns, so the assistant's tokens cannot"
-                    " be told apart"
-                )
-            response = (*response, *whole[len(done) :])
-            learn = (*learn, *(message.role == RESPONSE_ROLE,) * (len(whole) - len(done)))
-            done = whole
+                header = self._added(done, self._template(turns[:-1], add_generation_prompt=True))
+                response, learn, done = (*response, *header), (*learn, *(False,) * len(header)), (*done, *header)
+            turn = self._added(done, self._template(turns, add_generation_prompt=False))
+            response, done = (*response, *turn), (*done, *turn)
+            learn = (*learn, *(message.role == RESPONSE_ROLE,) * len(turn))
+        if not any(learn):
+            raise TokenError("a completion holds no turn of the assistant: there is nothing to learn from")
         if self.eos not in response[-2:]:
             response, learn = (*response, self.eos), (*learn, learn[-1])
         return Encoded(prompt=start, response=response, learn=learn)
+
+    def _added(self, before: tuple[int, ...], after: tuple[int, ...]) -> tuple[int, ...]:
+        if after[: len(before)] != before:
+            raise TokenError(
+                f"the chat template of {self.name} rewrites earlier turns, so the assistant's tokens cannot be"
+                " told apart"
+            )
+        return after[len(before) :]
 
     def _ids(self, text: str) -> tuple[int, ...]:
         return tuple(self.hf(text, add_special_tokens=False).input_ids)
@@ -143,6 +144,12 @@ class Tokenizer:
             tokenize=False,
         )
         return self._ids(rendered)
+
+
+def _not_empty(prompt: tuple[int, ...]) -> tuple[int, ...]:
+    if not prompt:
+        raise TokenError("a prompt is empty and the tokenizer has no BOS token to begin with")
+    return prompt
 
 
 def as_turns(content: Content, role: str) -> tuple[Message, ...]:

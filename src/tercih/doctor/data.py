@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from tercih.doctor.inspection import Finding, Inspection, error, normalised, ok, texts, warning, words
+from tercih.doctor.inspection import Finding, Inspection, error, normalised, ok, percent, texts, warning, words
 from tercih.evaluation.intervals import wilson
 from tercih.records import Comparison, Consensus, Text
 
@@ -76,7 +76,7 @@ def length_bias(case: Inspection) -> Finding | None:
         return None
     share = wilson(sum(told), len(told))
     rule = f"choosing the {'longer' if share.value >= 0.5 else 'shorter'} answer scores"
-    detail = f"the chosen answer is longer in {share}; {rule} {max(share.value, 1 - share.value):.1%}"
+    detail = f"the chosen answer is longer in {percent(share)} pairs; {rule} {max(share.value, 1 - share.value):.0%}"
     if (share.low > 0.5 or share.high < 0.5) and abs(share.value - 0.5) > BIASED:
         return warning(detail, "hold the reward model against that number, and report length-controlled win rates")
     return ok(detail)
@@ -88,7 +88,7 @@ def position_bias(case: Inspection) -> Finding | None:
     if not shown:
         return None
     share = wilson(sum(r.left == r.answer for r in shown), len(shown))
-    detail = f"the chosen answer stood on the left in {share}"
+    detail = f"the chosen answer stood on the left in {percent(share)} pairs"
     if (share.low > 0.5 or share.high < 0.5) and abs(share.value - 0.5) > BIASED:
         return warning(detail, "shuffle the sides when asking, and look for raters who lean to one")
     return ok(detail)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from tercih.evaluation.intervals import Estimate
 from tercih.records import Comparison, Consensus, Content, Demonstration, Ranking, Text, Thumb
 
 Level = Literal["error", "warning", "ok"]
@@ -46,6 +47,10 @@ def warning(detail: str, mend: str) -> Finding:
 
 def error(detail: str, mend: str) -> Finding:
     return Finding(level="error", detail=detail, mend=mend)
+
+
+def percent(share: Estimate) -> str:
+    return f"{share.value:.0%} [{share.low:.0%}, {share.high:.0%}] of {share.n}"
 
 
 def texts(record: Any) -> tuple[Text, ...]:

@@ -1,8 +1,10 @@
 """How much memory training takes, roughly, against what there is now."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from tercih.doctor.inspection import Finding, error, ok, warning
 from tercih.doctor.patient import Patient
@@ -18,8 +20,8 @@ def memory(patient: Patient) -> Finding | None:
         return None
     parts = estimate(patient)
     needed = sum(parts.values())
-    shares = ", ".join(f"{name} {_gigabytes(size)}" for name, size in parts.items())
-    detail = f"training all weights takes about {_gigabytes(needed)} GB of {_gigabytes(there)} ({shares})"
+    shares = ", ".join(f"{name} {_bytes(size)}" for name, size in parts.items() if size > needed / 100)
+    detail = f"training all weights takes about {_bytes(needed)} of {_bytes(there)} free ({shares})"
     mend = "train an adapter (--lora 16), fewer rows at a time (--optimisation.micro-rows 4), or a smaller model"
     if needed > there:
         return error(detail, mend)
@@ -27,26 +29,41 @@ def memory(patient: Patient) -> Finding | None:
 
 
 def estimate(patient: Patient) -> dict[str, int]:
-    """Bytes. Activations after Korthikanti et al. 2022 (arXiv:2205.05198, eq. 2), without recomputation."""
+    """Bytes, with `rows` of the longest row in one forward and backward pass."""
     policy, case = patient.policy, patient.case
-    config = policy.config.get_text_config(decoder=True)
     weights = sum(p.numel() * p.element_size() for p in policy.parameters())
-    size = policy.causal.get_output_embeddings().weight.element_size()
-    width, layers, heads = config.hidden_size, config.num_hidden_layers, config.num_attention_heads
+    width, vocabulary = policy.causal.get_output_embeddings().weight.shape[::-1]
     longest = max([len(row.prompt) + len(row.response) for row in patient.encoded], default=0)
     length = max(longest, max(map(len, patient.prompt_ids), default=1) + case.max_new_tokens)
     length = min(length, policy.context)
-    per_layer = case.rows * length * size * (17 * width + 5 * heads * length // 2)
-    logits = min(CHUNK, case.rows * length * config.vocab_size) * 4
+    logits = 4 * min(CHUNK, case.rows * length * vocabulary)
     return {
         "weights": weights,
         "gradients": weights,
         "Adam": 2 * weights,
         "reference": weights,
         "value head": 4 * 4 * (width + 1),
-        "activations": layers * per_layer,
+        "activations": case.rows * activations(policy.causal, length),
         "logits": 3 * logits,
     }
+
+
+def activations(causal: Any, length: int) -> int:
+    """Bytes that a forward pass over one row keeps for the backward pass, counted as it keeps them."""
+    own = {p.untyped_storage().data_ptr() for p in causal.parameters()}
+    kept: dict[int, int] = {}
+
+    def count(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    row = torch.zeros(1, length, dtype=torch.long, device=causal.device)
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        hidden = causal.base_model(input_ids=row, use_cache=False).last_hidden_state
+    del hidden  # only now: a freed tensor's address could be given to another one
+    return sum(kept.values())
 
 
 def available(device: torch.device) -> int | None:
@@ -60,5 +77,5 @@ def available(device: torch.device) -> int | None:
     return int(rows["MemAvailable"].split()[0]) * 1024
 
 
-def _gigabytes(size: int) -> str:
-    return f"{size / 1e9:.2g}"
+def _bytes(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size > 1e9 else f"{size / 1e6:.1f} MB"

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from tercih.doctor.inspection import Finding, error, ok, warning
+from tercih.doctor.inspection import Finding, error, ok, percent, warning
 from tercih.doctor.patient import Patient
 from tercih.evaluation.intervals import wilson
 
@@ -53,10 +53,10 @@ def stops(patient: Patient) -> Finding | None:
         return None
     ended_B, limit = patient.probe.generated.ended_B, patient.case.max_new_tokens
     cut = wilson(int((~ended_B).sum()), len(ended_B))
-    detail = f"{cut.value:.0%} [{cut.low:.0%}, {cut.high:.0%}] of {cut.n} sampled answers are cut at {limit} tokens"
+    detail = f"{percent(cut)} sampled answers are cut at {limit} tokens"
     if not bool(ended_B.any()):
-        mend = "fine-tune on answers first (tercih train sft), which ends them with EOS; or raise --max-new-tokens"
-        return error(f"none of {cut.n} sampled answers ended within {limit} tokens: this model never says EOS", mend)
+        detail = f"none of {cut.n} sampled answers says {patient.tokenizer.hf.eos_token} (EOS) within {limit} tokens"
+        return warning(detail, "if answers should end by themselves: fine-tune on answers first (tercih train sft)")
     if cut.value > CUT:
         return warning(detail, "raise --max-new-tokens, or fine-tune on answers that end sooner")
     return ok(detail)
@@ -137,9 +137,9 @@ def context(patient: Patient) -> Finding | None:
             f"{tight} of {len(patient.prompt_ids)} prompts and {room} new tokens exceed the context of {limit},"
             f" the longest prompt {longest}"
         )
-        if tight == len(patient.prompt_ids) or not rows:
+        if not rows:
             return error(detail, f"lower --max-new-tokens to {max(limit - longest, 1)}, or shorten the prompts")
-        return warning(detail, f"for sampling, lower --max-new-tokens to {max(limit - longest, 1)}")
+        return warning(detail, f"before sampling, lower --max-new-tokens to {max(limit - longest, 1)}")
     return ok(f"prompts have up to {longest} tokens, with their answers {max([longest + room, *rows])} of {limit}")
 
 

@@ -80,10 +80,12 @@ def check_head(causal: Any, name: str | Path) -> None:
     ours = LanguageModel(causal).head(causal.base_model(input_ids=probe, use_cache=False).last_hidden_state)
     theirs = causal(input_ids=probe, use_cache=False).logits
     causal.train(was_training)
+    if not bool(torch.isfinite(theirs).all()):
+        raise ModelError(f"{name} gives logits that are not finite: its weights hold NaN or infinity; fetch it again")
     if not torch.allclose(ours.float(), theirs.float(), atol=1e-3, rtol=1e-3):
         raise ModelError(
             f"{name} ({causal.config.model_type}) changes its logits in a way that"
-            " LanguageModel.head does not know"
+            " LanguageModel.head does not know; use a model of another architecture"
         )
 
 

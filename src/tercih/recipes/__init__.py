@@ -1,7 +1,9 @@
 """Whole pipelines in plain Python: the place where the loop is closed.
 
 A recipe is a module with `main(config)`, where `config` is a frozen dataclass; `tercih run NAME|PATH` fills it in from
-the command line. `RECIPES` says which module has which name.
+the command line. It may also define `inspect(config) -> Inspection` (`tercih.doctor.inspection`), which says what model
+and data it is going to use, so that `tercih doctor NAME` can look at them first. `RECIPES` says which module has which
+name.
 """
 
 RECIPES = {

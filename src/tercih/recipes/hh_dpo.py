@@ -3,7 +3,7 @@
 The implicit reward β·log(π/π0) is judged on held-out pairs like any reward model, beside the reference's own
 likelihood and the length rule. The log-ratios of chosen and rejected answers are shown apart: both may fall while their
 difference grows, and only the difference is trained. Without `--model` a small model from scratch stands in, which
-mostly learns surface.
+learns surface, such as length and single words.
 """
 
 from collections.abc import Sequence

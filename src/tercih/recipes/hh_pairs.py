@@ -37,16 +37,17 @@ TEMPLATE = (
     "{% elif message.role == 'assistant' %}{{ '\n\nAssistant: ' + message.content + eos_token }}"
     "{% else %}{{ raise_exception('HH dialogues have users and assistants alone') }}{% endif %}"
     "{% endfor %}"
-    "{% if add_generation_prompt %}{{ '\n\nAssistant:' }}{% endif %}"
+    "{% if add_generation_prompt or messages[-1].role == 'user' %}{{ '\n\nAssistant:' }}{% endif %}"
 )
 """The original form, for tokenizers without a chat template of their own. Every answer ends with EOS, in the history
-too: where a turn ends is then a token boundary under any tokenizer, and something a policy can learn."""
+too, and a last question invites its answer: turns then begin and end at token boundaries, also for tokenizers that join a
+full stop with the break after it, and a policy can learn where to end."""
 
 TINY_PAIRS = 160
 TINY_MODEL = ScratchModel(vocabulary=512, hidden=32, layers=1, heads=2, context=512)
 CAVEAT = (
-    "The model was made from scratch, so that the recipe runs offline: it has read nothing but these pairs and mostly"
-    " learns length and other surface. Give --model for a real one."
+    "The model was made from scratch, so that the recipe runs offline: it has read nothing but these pairs and learns"
+    " surface, such as length and single words. Give --model for a real one."
 )
 TEST_SPLIT = "Pairs of a TEST split were trained on: no score of this model may be reported as a result on HH."
 
@@ -84,7 +85,7 @@ class HHSettings:
     micro_rows: int = 32
     """Responses in one forward pass; the gradient is the same whatever it is."""
     lora: Adapter = Adapter()
-    scratch: ScratchModel = ScratchModel()
+    scratch: ScratchModel = ScratchModel(hidden=64, layers=1)
     """Size of the model where none is given."""
     tiny: bool = False
     """A minute's version of everything, to see that it runs."""

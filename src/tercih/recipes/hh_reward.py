@@ -1,8 +1,8 @@
 """A reward model of Anthropic's helpful and harmless pairs (Bai et al. 2022, arXiv:2204.05862), beside the length rule.
 
 With `--model` it starts from any causal model of the Hub (`--lora.rank 16` trains an adapter). Without one it makes a
-small Llama from scratch, so that it runs offline in minutes; such a model mostly learns length and other surface, which
-is why every accuracy stands beside that of a rule that looks at length alone.
+small Llama from scratch, so that it runs offline in minutes; such a model learns surface, such as length and single
+words, which is why every accuracy stands beside that of a rule that looks at length alone.
 """
 
 from dataclasses import dataclass
@@ -27,9 +27,10 @@ class HHReward(HHSettings):
 
     out: Path = Path("runs/hh_reward")
     """Run folder; the same command on the same folder goes on where it was."""
-    epochs: int = 1
+    epochs: int | None = None
+    """None: 2 from scratch, else 1."""
     lr: float | None = None
-    """Peak learning rate. None: 1e-3 from scratch, 1e-5 for a pre-trained model, 1e-4 for an adapter."""
+    """Peak learning rate. None: 3e-3 from scratch, 1e-5 for a pre-trained model, 1e-4 for an adapter."""
     readout: str | None = None
     """Where the score is read: "last" token or "mean" over the response. None: mean from scratch, else last."""
     method: BradleyTerry = BradleyTerry()
@@ -57,12 +58,12 @@ def learn(folder: Path, config: HHReward, data: HHData) -> str:
     model = RewardModel(load_causal(data.base), readout=readout, seed=config.seed)
     adapt(model, config.lora)
     optimisation = Optimisation(
-        lr=config.lr or learning_rate(config, scratch=1e-3, whole=1e-5, adapter=1e-4),
+        lr=config.lr or learning_rate(config, scratch=3e-3, whole=1e-5, adapter=1e-4),
         warmup=0.05,
         weight_decay=0.01,
         micro_rows=config.micro_rows,
     )
-    batches = data.batches(config, config.epochs)
+    batches = data.batches(config, config.epochs or (1 if config.model else 2))
     metrics = fit(config.method, Models(policy=model), batches, optimisation, folder, title="learning the reward")
     save_model(model, data.tokenizer.hf, folder)
     return f"{len(data.train)} pairs, lr {optimisation.lr:g}, readout {readout}: loss {metrics['loss']:.3f} at the end"

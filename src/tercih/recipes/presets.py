@@ -183,6 +183,7 @@ INSTRUCTGPT = Preset(
             kl_target=None,  # [memory] fixed
             clip=0.2,  # [memory]
             gamma=1.0,  # [memory] no discount
+            lam=0.95,  # [memory] as in the papers before it
             epochs=1,  # [paper] a single inner epoch
             minibatches=8,  # [paper] of 64
             pretraining_coef=27.8,  # [memory] γ of eq. 2
@@ -209,6 +210,7 @@ INSTRUCTGPT = Preset(
         "policy.method.kl_target",
         "policy.method.clip",
         "policy.method.gamma",
+        "policy.method.lam",
         "policy.method.pretraining_coef",
         "policy.optimisation.lr",
         "policy.optimisation.schedule",

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from tercih.algorithms.ppo import PPO
 from tercih.data.tokenize import Tokenizer
+from tercih.doctor.inspection import Inspection
 from tercih.environments import grammar
+from tercih.environments.text import TextTask
 from tercih.feedback.simulated import PREFIX, Control, SimulatedRater
 from tercih.optimisation import Optimisation
 from tercih.recipes import stages
@@ -60,9 +62,25 @@ TINY = LoopSettings(
 )
 
 
+def task_of(config: Quickstart) -> TextTask:
+    return grammar.task(config.seed, demonstrated=128 if config.tiny else 1024)
+
+
+def inspect(config: Quickstart) -> Inspection:
+    """What the run is going to use, for `tercih doctor`."""
+    task, policy = task_of(config), (TINY if config.tiny else config.loop).policy
+    return Inspection(
+        model=config.model,
+        records=(*task.demonstrations, *task.train),
+        heldout=task.heldout,
+        max_new_tokens=task.max_new_tokens,
+        rows=policy.optimisation.micro_rows or policy.prompts_per_step * policy.samples,
+    )
+
+
 def main(config: Quickstart) -> dict[str, object]:
     tokenizer = Tokenizer.load(config.model)
-    task = grammar.task(config.seed, demonstrated=128 if config.tiny else 1024)
+    task = task_of(config)
     run = Run(config.out, "quickstart", config, seed=config.seed, control=config.control, simulated_raters=True)
     started = run.stage(
         "sft",

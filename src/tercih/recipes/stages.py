@@ -4,7 +4,7 @@ Every stage reads what the stages before it left in the run folder and the store
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -61,20 +61,24 @@ class RewardSettings:
 
     readout: str = "mean"
     pairs_per_step: int = 64
-    epochs: int = 2
+    epochs: int = 3
     method: BradleyTerry = BradleyTerry()
-    optimisation: Optimisation = Optimisation(lr=1e-3, schedule="cosine", warmup=0.05, weight_decay=0.01)
+    optimisation: Optimisation = Optimisation(lr=2e-3, schedule="cosine", warmup=0.05, weight_decay=0.01)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PolicySettings:
-    """How the policy is trained on the reward model; `LanguageModel` says what `value` and its own temperature are."""
+    """How the policy is trained on the reward model; `LanguageModel` says what `value` and its own temperature are.
 
-    steps: int = 60
+    Many steps of one epoch each, because here a rollout costs less than an update. With `lam` = 1 early tokens get their
+    credit although the value head, which starts at 0, knows nothing yet.
+    """
+
+    steps: int = 50
     prompts_per_step: int = 256
     samples: int = 1
-    method: PPO = PPO()
-    optimisation: Optimisation = field(default_factory=lambda: Optimisation(lr=3e-4, eps=1e-5))
+    method: PPO = PPO(kl_coef=0.27, kl_target=5.2, kl_horizon=2560, epochs=1, lam=1.0)
+    optimisation: Optimisation = Optimisation(lr=2e-4, eps=1e-5, warmup=0.1)
     value: str = "shared"
     ignore_eos: bool = False  # every response is as long as may be, whatever it says (Ziegler et al. 2019)
     truncate_at: str = ""

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from tercih.algorithms.ppo import PPO
 from tercih.data.tokenize import Tokenizer
+from tercih.doctor.inspection import Inspection
 from tercih.environments import stories
-from tercih.environments.text import Split
+from tercih.environments.text import Split, TextTask
 from tercih.feedback.simulated import PREFIX, Control, SimulatedRater
 from tercih.recipes.evaluate import EvaluationSettings
 from tercih.recipes.loop import LoopSettings, close_the_loop
@@ -47,7 +48,7 @@ class StoriesPPO:
     loop: LoopSettings = LoopSettings(
         feedback=FeedbackSettings(pairs=3000, votes=3, heldout_pairs=400),
         reward=RewardSettings(),
-        policy=PolicySettings(method=PPO(kl_target=5.0)),
+        policy=PolicySettings(),
         evaluation=EvaluationSettings(),
     )
 
@@ -60,9 +61,26 @@ TINY = LoopSettings(
 )
 
 
+def task_of(config: StoriesPPO) -> TextTask:
+    split = Split(seed=config.seed, heldout=500)
+    return stories.task(config.data, split, max_new_tokens=16 if config.tiny else 64)
+
+
+def inspect(config: StoriesPPO) -> Inspection:
+    """What the run is going to use, for `tercih doctor`."""
+    task, policy = task_of(config), (TINY if config.tiny else config.loop).policy
+    return Inspection(
+        model=config.model,
+        records=(*task.demonstrations, *task.train),
+        heldout=task.heldout,
+        max_new_tokens=task.max_new_tokens,
+        rows=policy.optimisation.micro_rows or policy.prompts_per_step * policy.samples,
+    )
+
+
 def main(config: StoriesPPO) -> dict[str, object]:
     Tokenizer.load(config.model)  # a model that cannot be used is said before anything is written
-    task = stories.task(config.data, Split(seed=config.seed, heldout=500), max_new_tokens=16 if config.tiny else 64)
+    task = task_of(config)
     run = Run(config.out, "stories_ppo", config, seed=config.seed, control=config.control, simulated_raters=True)
     settings = TINY if config.tiny else config.loop
     return close_the_loop(run, config.model, task, RATERS, settings, seed=config.seed, control=config.control)

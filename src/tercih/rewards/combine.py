@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tercih.records import Item
-from tercih.rewards.source import RewardSource
+from tercih.rewards.source import RewardSource, check
 
 
 @dataclass(kw_only=True, slots=True)
@@ -39,7 +39,7 @@ class Combiner:
         """The reward of every response, shape (B,), and its components as they were before weighing."""
         parts: dict[str, Tensor] = {}
         for source in self.sources:
-            scores = source.score(items)
+            scores = check(source.score(items), items)
             for column, name in enumerate(scores.names):
                 if name in parts:
                     raise ValueError(f"two rewards are called {name!r}; give one of them another name")
