@@ -276,8 +276,10 @@ def test_no_measured_number_is_still_to_be_filled_in() -> None:
 
 
 @pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder to work in, with what the examples assume: a tiny model, and small data of every kind."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # models this small are slower on several
     write_model(tmp_path / "MODEL")
     write_rows(tmp_path / "pairs.jsonl", PAIRS)
     write_rows(tmp_path / "prompts.jsonl", PROMPTS)
@@ -285,7 +287,8 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "pairs.tsv").write_text("prompt\tbetter\tworse\trater\nwhat is a\t good a\t bad a\trater-1\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    return tmp_path
+    yield tmp_path
+    torch.set_num_threads(threads)
 
 
 def place_files(path: Path, desk: Path) -> None:

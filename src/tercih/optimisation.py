@@ -15,8 +15,7 @@ class Optimisation:
 
     `micro_rows` bounds how many responses are in one forward and backward pass (0: all); the gradient is the same
     whatever it is. `optimiser` "tf_adam" puts epsilon where TensorFlow 1 had it, which lm-human-preferences' early KL
-    depends on. `average` is the decay of a running mean of the weights, which becomes the trained model (Polyak &
-    Juditsky 1992): it keeps the direction of many noisy steps and drops their noise. 0 keeps the last weights.
+    depends on.
     """
 
     lr: float = 1e-5
@@ -28,7 +27,6 @@ class Optimisation:
     weight_decay: float = 0.0
     max_norm: float = 1.0
     micro_rows: int = 0
-    average: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.lr > 0:
@@ -39,8 +37,6 @@ class Optimisation:
             raise ValueError(f"optimisation.optimiser must be adamw or tf_adam, got {self.optimiser!r}")
         if not 0 <= self.warmup < 1:
             raise ValueError(f"optimisation.warmup is a share of the steps, in [0, 1), got {self.warmup}")
-        if not 0 <= self.average < 1:
-            raise ValueError(f"optimisation.average must be in [0, 1), got {self.average}")
         for name in ("eps", "weight_decay", "micro_rows"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"optimisation.{name} must be >= 0, got {getattr(self, name)}")

@@ -75,7 +75,6 @@ def fit(
                 cost = last_save - began
             if on_step:
                 on_step(step, metrics)
-    trainer.finish()
     return metrics
 
 
@@ -87,8 +86,6 @@ class _Trainer:
         self.state: State = method.init(models)
         self.parameters = [p for p in models.policy.parameters() if p.requires_grad]
         self.optimiser = optimisation.build(self.parameters)
-        self.average = [p.detach().clone() for p in self.parameters] if optimisation.average else []
-        self.updates = 0
         self.metrics: dict[str, float] = {}
         self.device = next(models.policy.parameters()).device
 
@@ -130,23 +127,8 @@ class _Trainer:
         if not math.isfinite(norm):
             raise FloatingPointError(f"the gradient norm is {norm}")
         self.optimiser.step()
-        self._follow()
         means.add({"loss": _one(value), "gradient_norm": _one(norm)})
         return means.sums
-
-    @torch.no_grad()
-    def _follow(self) -> None:
-        """Let the averaged weights follow; quickly at first, so that the start is forgotten."""
-        self.updates += 1
-        keep = min(self.optimisation.average, self.updates / (self.updates + 9))
-        for average, p in zip(self.average, self.parameters, strict=False):  # no averages unless asked for
-            average.lerp_(p, 1 - keep)
-
-    @torch.no_grad()
-    def finish(self) -> None:
-        """What is trained becomes the averaged weights, where there are any."""
-        for average, p in zip(self.average, self.parameters, strict=False):
-            p.copy_(average)
 
     def state_dict(self) -> dict[str, Any]:
         trained = {n for n, p in self.models.policy.named_parameters() if p.requires_grad}
@@ -158,8 +140,6 @@ class _Trainer:
             "method": dict(self.state),
             "data": self.data.state_dict(),
             "metrics": self.metrics,
-            "average": self.average,
-            "updates": self.updates,
             "rng": torch.get_rng_state(),
         }
 
@@ -173,8 +153,6 @@ class _Trainer:
         self.state = saved["method"]
         self.data.load_state_dict(saved["data"])
         self.metrics = saved["metrics"]
-        self.average = [a.to(self.device) for a in saved["average"]]
-        self.updates = saved["updates"]
         torch.set_rng_state(saved["rng"])
 
 

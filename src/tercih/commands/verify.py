@@ -7,8 +7,8 @@ from typing import Annotated
 
 import tyro
 
-from tercih import conformance
 from tercih.config import from_command_line
+from tercih.conformance.verify import verify as prove
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,4 +26,4 @@ class Verify:
 
 def verify(arguments: Sequence[str]) -> int:
     config = from_command_line(Verify, arguments, program="tercih verify")
-    return conformance.verify(config.methods, json_file=config.json, full=config.full, seed=config.seed)
+    return prove(config.methods, json_file=config.json, full=config.full, seed=config.seed)

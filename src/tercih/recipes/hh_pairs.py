@@ -40,8 +40,8 @@ TEMPLATE = (
     "{% if add_generation_prompt or messages[-1].role == 'user' %}{{ '\n\nAssistant:' }}{% endif %}"
 )
 """The original form, for tokenizers without a chat template of their own. Every answer ends with EOS, in the history
-too, and a last question invites its answer: turns then begin and end at token boundaries, also for tokenizers that join a
-full stop with the break after it, and a policy can learn where to end."""
+too, and a last question invites its answer: turns then begin and end at token boundaries, even where a tokenizer joins
+a full stop with the break after it, and a policy can learn where to end."""
 
 TINY_PAIRS = 160
 TINY_MODEL = ScratchModel(vocabulary=512, hidden=32, layers=1, heads=2, context=512)

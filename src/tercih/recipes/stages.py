@@ -74,10 +74,10 @@ class PolicySettings:
     credit although the value head, which starts at 0, knows nothing yet.
     """
 
-    steps: int = 50
+    steps: int = 45
     prompts_per_step: int = 256
     samples: int = 1
-    method: PPO = PPO(kl_coef=0.27, kl_target=5.2, kl_horizon=2560, epochs=1, lam=1.0)
+    method: PPO = PPO(kl_coef=0.26, kl_target=5.5, epochs=1, lam=1.0)
     optimisation: Optimisation = Optimisation(lr=2e-4, eps=1e-5, warmup=0.1)
     value: str = "shared"
     ignore_eos: bool = False  # every response is as long as may be, whatever it says (Ziegler et al. 2019)
@@ -111,15 +111,9 @@ def ask(
     """Sample pairs of completions and put them to the raters. Two that read the same are no question."""
     policy = load_policy(model)
     prompts = [task.train[i % len(task.train)] for i in range(settings.pairs)]
-    items = _sample(
-        policy, tokenizer, prompts, task, samples=4 if task.max_new_tokens < 48 else 2, seed=seed, origin=str(model)
-    )
-    samples = len(items) // len(prompts)
-    questions: list[Question] = []
-    for start in range(0, len(items), samples):
-        distinct = list({item.id: item for item in items[start : start + samples]}.values())
-        if len(distinct) > 1:
-            questions.append(Question(a=distinct[0], b=distinct[1], run=RUN, step=0, index=len(questions)))
+    items = _sample(policy, tokenizer, prompts, task, samples=2, seed=seed, origin=str(model))
+    pairs = [(a, b) for a, b in zip(items[0::2], items[1::2], strict=True) if a.id != b.id]
+    questions = [Question(a=a, b=b, run=RUN, step=0, index=index) for index, (a, b) in enumerate(pairs)]
     store.ask(questions)
     alike = settings.pairs - len(questions)
     return f"{len(questions)} pairs" + (f" ({alike} prompts were answered alike and left out)" if alike else "")
