@@ -52,6 +52,9 @@ def main() -> None:
     module, function = COMMANDS[name].target.split(":")
     try:
         status = getattr(import_module(module), function)(rest)
+    except BrokenPipeError:  # whoever was reading has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on where it was", file=sys.stderr)
         sys.exit(130)

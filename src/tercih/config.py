@@ -28,7 +28,7 @@ def from_command_line(kind: type[C], arguments: Sequence[str], *, program: str, 
     parser.add_argument("--config", type=Path, metavar="FILE")
     first, rest = parser.parse_known_args(arguments)
     default: Any = from_file(kind, first.config) if first.config else tyro.MISSING_NONPROP
-    text = f"{description or kind.__doc__}\n\n{CONFIG_HELP}"
+    text = f"{description or (get_origin(kind) or kind).__doc__}\n\n{CONFIG_HELP}"
     config: C = tyro.cli(kind, prog=program, description=text, args=rest, default=default)
     return config
 

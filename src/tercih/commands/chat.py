@@ -1,7 +1,7 @@
 """`tercih chat RUN`: talk to what was trained."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -23,7 +23,8 @@ class Chat:
 
     model: Annotated[Path, tyro.conf.Positional]
     """A run folder or a model folder."""
-    sampling: Sampling = Sampling(max_new_tokens=128)
+    sampling: Sampling = Sampling(max_new_tokens=64)
+    """An answer is shorter where the model's context has no room for more."""
     seed: int = 0
 
 
@@ -46,8 +47,14 @@ def main(config: Chat) -> None:
         if tokenizer.hf.chat_template is not None:
             turns = (*turns, Message(role="user", content=said))
             prompt = turns
+        room = policy.context - len(tokenizer.prompt(prompt))
+        if room < 1:
+            console.print(f"[dim]that is more than the model's context of {policy.context} tokens; starting anew[/dim]")
+            turns = ()
+            continue
+        sampling = replace(config.sampling, max_new_tokens=min(config.sampling.max_new_tokens, room))
         asked = [Text(prompt=prompt, completion="")]
-        answer = sample_items(policy, tokenizer, asked, config.sampling, seed=config.seed + number, origin="chat")[0]
+        answer = sample_items(policy, tokenizer, asked, sampling, seed=config.seed + number, origin="chat")[0]
         turns = (*turns, Message(role="assistant", content=str(answer.completion)))
         console.print(str(answer.completion).strip(), style="bold", markup=False)
 

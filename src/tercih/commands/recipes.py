@@ -51,4 +51,4 @@ def find(name: str) -> ModuleType:
 def _summary(module: str) -> str:
     """First line of a recipe's docstring, without importing it."""
     path = Path(__file__).parent.parent / "recipes" / f"{module.rsplit('.', 1)[-1]}.py"
-    return path.read_text().split('"""')[1].splitlines()[0] if path.exists() else ""
+    return path.read_text().split('"""')[1].splitlines()[0]

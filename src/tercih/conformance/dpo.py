@@ -16,7 +16,7 @@ BETA = 0.5
 
 
 def prove(lab: Lab, method: type[DPO] = DPO) -> Findings:
-    few, many = lab.of(quick=(500, 20_000), full=(2000, 50_000))
+    few, many = lab.of(quick=(500, 10_000), full=(2000, 50_000))
     steps = lab.of(quick=100, full=200)
     world, configured = lab.worlds[0], method(beta=BETA)
     pairs = population(world)

@@ -68,7 +68,7 @@ def evaluate(
     base, policy = load_policy(base_folder), load_policy(policy_folder)
     reward = LearnedReward(load_reward_model(reward_folder), tokenizer)
     prompts = task.heldout[: settings.prompts]
-    sampling = Sampling(max_new_tokens=task.max_new_tokens, temperature=policy.temperature)
+    sampling = Sampling(max_new_tokens=task.max_new_tokens, stop=task.stop, temperature=policy.temperature)
     theirs = sample_items(base, tokenizer, prompts, sampling, seed=seed + 1_000_001, origin="base")
     ours = sample_items(policy, tokenizer, prompts, sampling, seed=seed + 1_000_002, origin="policy")
     gold = {"base": _gold(task.gold, theirs), "policy": _gold(task.gold, ours)}
@@ -109,7 +109,7 @@ def best_of_n_curve(
         base,
         tokenizer,
         prompts,
-        Sampling(max_new_tokens=task.max_new_tokens, temperature=base.temperature),
+        Sampling(max_new_tokens=task.max_new_tokens, stop=task.stop, temperature=base.temperature),
         samples=settings.best_of,
         seed=seed + 1_000_003,
         origin="base",

@@ -1,5 +1,4 @@
-"""Positive film reviews (Ziegler et al. 2019, arXiv:1909.08593, §3.1.1), from nothing but IMDB: classifier, language
-model, comparisons by simulated raters, reward model, PPO.
+"""The loop on film reviews, from nothing but IMDB (Ziegler et al. 2019, arXiv:1909.08593, §3.1.1).
 
 The raters' hidden taste is a classifier's log-odds that an opening with 24 more tokens is positive. Classifier and
 language model learn from different reviews, and prompts are openings of a third part. The method is the `ziegler2019`

@@ -14,7 +14,6 @@ from tercih.doctor.inspection import Inspection
 from tercih.environments import grammar
 from tercih.environments.text import TextTask
 from tercih.feedback.simulated import PREFIX, Control, SimulatedRater
-from tercih.optimisation import Optimisation
 from tercih.recipes import stages
 from tercih.recipes.evaluate import EvaluationSettings
 from tercih.recipes.loop import LoopSettings, close_the_loop
@@ -49,7 +48,7 @@ class Quickstart:
     loop: LoopSettings = LoopSettings(
         feedback=FeedbackSettings(pairs=1500, votes=3, heldout_pairs=300),
         reward=RewardSettings(),
-        policy=PolicySettings(steps=40, method=PPO(kl_coef=0.05), optimisation=Optimisation(lr=3e-4, eps=1e-5)),
+        policy=PolicySettings(),
         evaluation=EvaluationSettings(),
     )
 

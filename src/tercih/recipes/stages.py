@@ -70,8 +70,8 @@ class RewardSettings:
 class PolicySettings:
     """How the policy is trained on the reward model; `LanguageModel` says what `value` and its own temperature are.
 
-    Many steps of one epoch each, because here a rollout costs less than an update. With `lam` = 1 early tokens get their
-    credit although the value head, which starts at 0, knows nothing yet.
+    Many steps of one epoch each, because here a rollout costs less than an update. With `lam` = 1 early tokens get
+    their credit although the value head, which starts at 0, knows nothing yet.
     """
 
     steps: int = 45
@@ -233,7 +233,10 @@ def optimise_policy(
         missing_score=settings.missing_score,
     )
     sampling = Sampling(
-        max_new_tokens=task.max_new_tokens, temperature=policy.temperature, ignore_eos=settings.ignore_eos
+        max_new_tokens=task.max_new_tokens,
+        stop=task.stop,
+        temperature=policy.temperature,
+        ignore_eos=settings.ignore_eos,
     )
     rollouts = Rollouts(
         policy=policy,
@@ -263,7 +266,7 @@ def _sample(
     seed: int,
     origin: str,
 ) -> list[Text]:
-    sampling = Sampling(max_new_tokens=task.max_new_tokens, temperature=policy.temperature)
+    sampling = Sampling(max_new_tokens=task.max_new_tokens, stop=task.stop, temperature=policy.temperature)
     with Progress("sampling", total=len(prompts) * samples) as progress:
         return sample_items(
             policy,
