@@ -4,6 +4,7 @@
 every stage has a folder of its own. Starting the same command again goes on with the first stage that is not done.
 """
 
+import fcntl
 import json
 import os
 import platform
@@ -15,9 +16,12 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tercih.progress import console
+
+
+LEFTOVERS = ("run.json.partial", "run.lock")  # of a run that was killed while it began
 
 
 class RunError(ValueError):
@@ -31,11 +35,12 @@ class Run:
         """`config` is a dataclass; `facts` are further entries of run.json (seed, control, …)."""
         self.folder = Path(folder)
         wanted = check_folder(self.folder, recipe, config)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = lock(self.folder / "run.lock")
         path = self.folder / "run.json"
         if path.exists():
             console.print(f"{self.folder} holds this run already; going on where it was")
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
         about = {
             "recipe": recipe,
             "command": command_line(),
@@ -85,7 +90,7 @@ def check_folder(folder: Path, recipe: str, config: Any) -> dict[str, Any]:
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder} is a file; name another folder with --out")
     if not (folder / "run.json").exists():
-        if folder.exists() and any(f.name != "run.partial" for f in folder.iterdir()):  # killed while it began
+        if folder.exists() and any(f.name not in LEFTOVERS for f in folder.iterdir()):
             raise RunError(f"{folder} is not empty and holds no run; name another folder with --out")
         return wanted
     try:
@@ -113,9 +118,21 @@ def _differences(old: dict[str, Any], new: dict[str, Any], within: str = "") -> 
     return found
 
 
+def lock(path: Path) -> IO[str]:
+    """Held until this process ends: two at once would overwrite each other's work."""
+    file = path.open("w")
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise RunError(
+            f"{path.parent} is being worked on by another process; wait for it, or name another folder"
+        ) from None
+    return file
+
+
 def write_json(path: Path, value: Any) -> None:
     """Whole or not at all."""
-    partial = path.with_suffix(".partial")
+    partial = path.with_name(path.name + ".partial")
     partial.write_text(json.dumps(value, indent=2, ensure_ascii=False, default=str))
     partial.replace(path)
 
@@ -125,7 +142,7 @@ def read_json(path: Path) -> Any:
 
 
 def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
-    partial = path.with_suffix(".partial")
+    partial = path.with_name(path.name + ".partial")
     partial.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     partial.replace(path)
 

@@ -16,7 +16,7 @@ from tercih.data import collate
 from tercih.data.tokenize import Tokenizer
 from tercih.models.load import load_causal, load_reward_model
 from tercih.recipes import hh_dpo, hh_pairs, hh_reward
-from tercih.recipes.hh_pairs import Adapter, HHData, HHSettings
+from tercih.recipes.hh_pairs import HHData, HHSettings
 from tercih.recipes.scratch import ScratchModel, make_model, make_tokenizer
 from tercih.records import Comparison, Message, Text
 from tercih.run import read_json
@@ -141,7 +141,7 @@ def test_shuffled_labels_say_nothing(files: tuple[Path, ...]) -> None:
 def test_learning_rate_suits_what_is_trained() -> None:
     rates = [
         hh_pairs.learning_rate(settings, scratch=1.0, whole=2.0, adapter=3.0)
-        for settings in (HHSettings(), HHSettings(model="m"), HHSettings(model="m", lora=Adapter(rank=4)))
+        for settings in (HHSettings(), HHSettings(model="m"), HHSettings(model="m", lora=4))
     ]
     assert rates == [1, 2, 3]
 
@@ -196,7 +196,7 @@ def _train(config: hh_reward.HHReward) -> list[Comparison]:
 def test_hh_dpo_prefers_the_chosen(files: tuple[Path, ...], tmp_path: Path, rank: int) -> None:
     config = hh_dpo.HHDPO(
         data=files[1:], out=tmp_path / "run", scratch=SIZE, pairs_per_step=8, max_tokens=200,
-        sft_epochs=2, epochs=4, sft_lr=1e-2, lr=1e-2, lora=Adapter(rank=rank),
+        sft_epochs=2, epochs=4, sft_lr=1e-2, lr=1e-2, lora=rank,
     )  # fmt: skip
     summary = hh_dpo.main(config)
     assert summary["reward_model"]["accuracy"]["value"] > 0.9
@@ -210,7 +210,7 @@ def test_a_model_of_ones_own(files: tuple[Path, ...], tmp_path: Path) -> None:
     """A folder with a model and a tokenizer without a template; its context decides what is left out."""
     texts = [m.content for r in hh_pairs.read_pairs(files, 0) for m in (*r.a.prompt, *r.a.completion)]
     make_model(tmp_path / "model", texts, replace(SIZE, context=72), seed=0)
-    config = replace(small(files, tmp_path / "run"), model=str(tmp_path / "model"), epochs=1, lora=Adapter(rank=2))
+    config = replace(small(files, tmp_path / "run"), model=str(tmp_path / "model"), epochs=1, lora=2)
     summary = hh_reward.main(config)
     assert summary["notes"] == [hh_pairs.TEST_SPLIT]
     assert sum(summary["pairs"].values()) < 79

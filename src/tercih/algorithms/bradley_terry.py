@@ -54,6 +54,8 @@ class BradleyTerry(Method):
         first_N, second_N = score_B[batch.first_row_N], score_B[batch.second_row_N]
         difference_N = first_N - second_N
         if self.ties == "davidson":
+            if bool((batch.margin_N != 0).any()):
+                raise ValueError("bradley_terry.ties='davidson' knows no margins; leave the column out, or ties='half'")
             log_tie = scorer.get_parameter("log_tie")
             loss_N = davidson_loss(difference_N, batch.target_N3, log_tie)
         else:

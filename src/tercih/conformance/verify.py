@@ -62,10 +62,13 @@ def verify(methods: Sequence[str] = (), *, json_file: Path | None = None, full: 
     if json_file:
         json_file.parent.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
-    with Live(table(lab, rows, names), console=Console(), auto_refresh=False) as live, one_quiet_thread():
+    console = Console()
+    with Live(table(lab, rows, names), console=console, auto_refresh=False) as live, one_quiet_thread():
         for name in names:
             rows.append(prove(name, lab))
             live.update(table(lab, rows, names), refresh=True)
+    if not console.is_terminal:
+        console.print()  # there, Live leaves the last line open
     if json_file:
         content = {"seed": seed, "full": full, "language": str(lab.language), "rows": [row.as_dict() for row in rows]}
         partial = json_file.with_suffix(".partial")

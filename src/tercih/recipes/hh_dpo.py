@@ -75,7 +75,7 @@ def main(config: HHDPO) -> dict[str, Any]:
 def imitate(folder: Path, config: HHDPO, data: HHData) -> str:
     """An adapter is merged afterwards, so that DPO's reference is this model."""
     model = LanguageModel(load_causal(data.base))
-    adapt(model, config.lora)
+    adapt(model, config)
     chosen = Offline(
         records=[Demonstration(item=hh_pairs.winner(r)) for r in data.train],
         collate=lambda rows: collate.demonstrations(sorted(rows, key=_length), data.tokenizer, data.context),
@@ -94,7 +94,7 @@ def imitate(folder: Path, config: HHDPO, data: HHData) -> str:
 
 def prefer(folder: Path, started: Path, config: HHDPO, data: HHData) -> str:
     policy = LanguageModel(load_causal(started))
-    adapt(policy, config.lora)
+    adapt(policy, config)
     models = Models(policy=policy, reference=Reference(policy))
     lr = config.lr or learning_rate(config, scratch=1e-4, whole=5e-7, adapter=5e-6)
     optimisation = Optimisation(lr=lr, warmup=0.1, micro_rows=config.micro_rows)

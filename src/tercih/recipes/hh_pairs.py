@@ -58,15 +58,6 @@ def default_files() -> tuple[Path, ...]:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Adapter:
-    """A low-rank adapter in place of training all weights."""
-
-    rank: int = 0
-    """0 trains all weights."""
-    alpha: float = 32.0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class HHSettings:
     """What every recipe on HH pairs can vary."""
 
@@ -84,11 +75,20 @@ class HHSettings:
     pairs_per_step: int = 32
     micro_rows: int = 32
     """Responses in one forward pass; the gradient is the same whatever it is."""
-    lora: Adapter = Adapter()
+    lora: int = 0
+    """Rank of a low-rank adapter to train; 0 trains all weights."""
+    lora_alpha: float = 32.0
+    """The adapter's scale, over its rank."""
     scratch: ScratchModel = ScratchModel(hidden=64, layers=1)
     """Size of the model where none is given."""
     tiny: bool = False
     """A minute's version of everything, to see that it runs."""
+
+    def __post_init__(self) -> None:
+        if self.lora < 0:
+            raise ValueError(f"lora must be >= 0, got {self.lora}")
+        if not self.lora and self.lora_alpha != 32.0:
+            raise ValueError("lora_alpha has no effect, because there is no lora; leave it out")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -185,12 +185,12 @@ def with_template(tokenizer: Tokenizer) -> Tokenizer:
 
 def learning_rate(settings: HHSettings, scratch: float, whole: float, adapter: float) -> float:
     """What suits a model from scratch, all weights of a pre-trained one, and an adapter, differs by orders."""
-    return scratch if not settings.model else adapter if settings.lora.rank else whole
+    return scratch if not settings.model else adapter if settings.lora else whole
 
 
-def adapt(model: LanguageModel | RewardModel, lora: Adapter) -> None:
-    if lora.rank:
-        add_lora(model, LoRA(rank=lora.rank, alpha=lora.alpha))
+def adapt(model: LanguageModel | RewardModel, settings: HHSettings) -> None:
+    if settings.lora:
+        add_lora(model, LoRA(rank=settings.lora, alpha=settings.lora_alpha))
 
 
 def judge(margin: Floats, data: HHData) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """A reward model of Anthropic's helpful and harmless pairs (Bai et al. 2022, arXiv:2204.05862), beside the length rule.
 
-With `--model` it starts from any causal model of the Hub (`--lora.rank 16` trains an adapter). Without one it makes a
+With `--model` it starts from any causal model of the Hub (`--lora 16` trains an adapter). Without one it makes a
 small Llama from scratch, so that it runs offline in minutes; such a model learns surface, such as length and single
 words, which is why every accuracy stands beside that of a rule that looks at length alone.
 """
@@ -56,7 +56,7 @@ def main(config: HHReward) -> dict[str, Any]:
 def learn(folder: Path, config: HHReward, data: HHData) -> str:
     readout = config.readout or ("last" if config.model else "mean")
     model = RewardModel(load_causal(data.base), readout=readout, seed=config.seed)
-    adapt(model, config.lora)
+    adapt(model, config)
     optimisation = Optimisation(
         lr=config.lr or learning_rate(config, scratch=3e-3, whole=1e-5, adapter=1e-4),
         warmup=0.05,

@@ -1,7 +1,7 @@
 """The whole loop on one page: ask, weigh, learn the reward, train the policy, measure and audit it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,14 @@ def close_the_loop(
     write_report(run.folder)
     announce(run, summary, policy)
     return summary
+
+
+def settings_of(config: Any, tiny: LoopSettings) -> LoopSettings:
+    """What --tiny runs, or what the options say; both at once is an error and not a choice made in silence."""
+    if config.tiny and config.loop != next(f.default for f in fields(config) if f.name == "loop"):
+        raise ValueError("--tiny has settings of its own; leave out --tiny, or the options --loop.…")
+    settings: LoopSettings = tiny if config.tiny else config.loop
+    return settings
 
 
 def announce(run: Run, summary: dict[str, Any], policy: Path) -> None:

@@ -14,9 +14,10 @@ from tercih.doctor.inspection import Inspection
 from tercih.environments import grammar
 from tercih.environments.text import TextTask
 from tercih.feedback.simulated import PREFIX, Control, SimulatedRater
+from tercih.optimisation import Optimisation
 from tercih.recipes import stages
 from tercih.recipes.evaluate import EvaluationSettings
-from tercih.recipes.loop import LoopSettings, close_the_loop
+from tercih.recipes.loop import LoopSettings, close_the_loop, settings_of
 from tercih.recipes.stages import FeedbackSettings, PolicySettings, RewardSettings, SFTSettings
 from tercih.run import Run
 
@@ -48,7 +49,11 @@ class Quickstart:
     loop: LoopSettings = LoopSettings(
         feedback=FeedbackSettings(pairs=1500, votes=3, heldout_pairs=300),
         reward=RewardSettings(),
-        policy=PolicySettings(),
+        policy=PolicySettings(
+            prompts_per_step=256,
+            method=PPO(kl_coef=0.1, epochs=1, lam=1.0),
+            optimisation=Optimisation(lr=3e-3, eps=1e-5),
+        ),
         evaluation=EvaluationSettings(),
     )
 
@@ -67,7 +72,7 @@ def task_of(config: Quickstart) -> TextTask:
 
 def inspect(config: Quickstart) -> Inspection:
     """What the run is going to use, for `tercih doctor`."""
-    task, policy = task_of(config), (TINY if config.tiny else config.loop).policy
+    task, policy = task_of(config), settings_of(config, TINY).policy
     return Inspection(
         model=config.model,
         records=(*task.demonstrations, *task.train),
@@ -78,7 +83,7 @@ def inspect(config: Quickstart) -> Inspection:
 
 
 def main(config: Quickstart) -> dict[str, object]:
-    tokenizer = Tokenizer.load(config.model)
+    settings, tokenizer = settings_of(config, TINY), Tokenizer.load(config.model)
     task = task_of(config)
     run = Run(config.out, "quickstart", config, seed=config.seed, control=config.control, simulated_raters=True)
     started = run.stage(
@@ -86,5 +91,4 @@ def main(config: Quickstart) -> dict[str, object]:
         "Imitate demonstrations (SFT)",
         lambda folder: stages.fine_tune(folder, config.model, tokenizer, task, config.sft, config.seed),
     )
-    settings = TINY if config.tiny else config.loop
     return close_the_loop(run, started, task, RATERS, settings, seed=config.seed, control=config.control)

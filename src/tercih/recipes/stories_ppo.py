@@ -15,7 +15,7 @@ from tercih.environments import stories
 from tercih.environments.text import Split, TextTask
 from tercih.feedback.simulated import PREFIX, Control, SimulatedRater
 from tercih.recipes.evaluate import EvaluationSettings
-from tercih.recipes.loop import LoopSettings, close_the_loop
+from tercih.recipes.loop import LoopSettings, close_the_loop, settings_of
 from tercih.recipes.stages import FeedbackSettings, PolicySettings, RewardSettings
 from tercih.run import Run
 
@@ -68,7 +68,7 @@ def task_of(config: StoriesPPO) -> TextTask:
 
 def inspect(config: StoriesPPO) -> Inspection:
     """What the run is going to use, for `tercih doctor`."""
-    task, policy = task_of(config), (TINY if config.tiny else config.loop).policy
+    task, policy = task_of(config), settings_of(config, TINY).policy
     return Inspection(
         model=config.model,
         records=(*task.demonstrations, *task.train),
@@ -79,8 +79,8 @@ def inspect(config: StoriesPPO) -> Inspection:
 
 
 def main(config: StoriesPPO) -> dict[str, object]:
+    settings = settings_of(config, TINY)
     Tokenizer.load(config.model)  # a model that cannot be used is said before anything is written
     task = task_of(config)
     run = Run(config.out, "stories_ppo", config, seed=config.seed, control=config.control, simulated_raters=True)
-    settings = TINY if config.tiny else config.loop
     return close_the_loop(run, config.model, task, RATERS, settings, seed=config.seed, control=config.control)

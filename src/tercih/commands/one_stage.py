@@ -1,0 +1,195 @@
+"""The models, data and rewards of one stage, as `tercih train` builds them; what cannot be used is said here."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tercih.algorithms.ppo import PPO
+from tercih.batches import Batch, Models
+from tercih.commands.files import named
+from tercih.commands.train_options import Train, is_function
+from tercih.config import ConfigError
+from tercih.data import collate
+from tercih.data.offline import Offline
+from tercih.data.tokenize import ContextError, Tokenizer
+from tercih.feedback.quality import dawid_skene
+from tercih.models.language_model import LanguageModel, Reference
+from tercih.models.load import LoRA, add_lora, load_causal, load_policy, load_reward_model
+from tercih.models.reward_model import RewardModel
+from tercih.progress import console
+from tercih.records import Comparison, Consensus, Demonstration, Ranking, Text
+from tercih.rewards import Combiner, FunctionReward, LearnedReward, RewardSource
+from tercih.rollout.sampler import Rollouts, sample_items
+from tercih.sources import Record
+from tercih.sources.columns import UNKNOWN
+from tercih.train import Data
+
+KINDS: dict[str, tuple[type, Callable[..., Batch], str]] = {
+    "demonstrations": (Demonstration, collate.demonstrations, "prompt and completion, or messages"),
+    "pairs": (Comparison, collate.pairs, "prompt, chosen and rejected"),
+    "rankings": (Ranking, collate.rankings, "prompt, completions and order"),
+}
+TRIED = 4  # prompts answered and scored before a run begins, so that a reward that cannot be used is said at once
+
+
+def build_models(config: Train[Any]) -> tuple[LanguageModel | RewardModel, Models]:
+    lora = LoRA(rank=config.lora, alpha=config.lora_alpha) if config.lora else None
+    if config.method.trains == "reward_model":
+        scorer = RewardModel(load_causal(config.model), readout=config.readout, seed=config.seed)
+        if lora:
+            add_lora(scorer, lora)
+        return scorer, Models(policy=scorer)
+    policy = load_policy(config.model, value=config.value if config.method.needs_values else None)
+    if config.method.learns_from == "rollouts":
+        set_temperature(policy, config.sampling.temperature)
+    if lora:
+        add_lora(policy, lora)
+    return policy, Models(policy=policy, reference=Reference(policy) if config.method.needs_reference else None)
+
+
+def set_temperature(policy: LanguageModel, temperature: float) -> None:
+    """One temperature governs what is sampled, trained and penalised, so it is set before the reference is made."""
+    if not temperature > 0:
+        raise ConfigError(
+            f"--sampling.temperature must be > 0 to train, got {temperature}: the likeliest answer alone"
+            " teaches nothing"
+        )
+    if policy.temperature not in (1.0, temperature):
+        console.print(f"the model was saved with temperature {policy.temperature}; here it is {temperature}")
+    policy.temperature = temperature
+
+
+def build_data(
+    config: Train[Any], records: dict[str, list[Record]], tokenizer: Tokenizer, model: Any
+) -> tuple[Data, int]:
+    """The data and how many records they have; everything is tokenised once here, so that errors come first."""
+    if config.method.learns_from == "rollouts":
+        return _rollouts(config, records, tokenizer, model)
+    wanted, make, columns = KINDS[config.method.learns_from]
+    kept: list[Any] = []
+    for spec, rows in records.items():
+        for index, record in enumerate(rows):
+            if not isinstance(record, wanted):
+                raise ConfigError(
+                    f"{type(config.method).__name__} learns from {config.method.learns_from} ({columns}), but record"
+                    f" {index + 1} of {spec} is a {type(record).__name__}; name other data with --data"
+                )
+        kept += collate.fitting(rows, make, tokenizer, model.context, drop=config.drop_long, where=spec)
+    if not kept:
+        raise ConfigError(f"no record of {', '.join(records)} is left to train on")
+    if config.weigh:
+        kept = weighed(kept)
+    data = Offline(
+        records=kept,
+        collate=lambda rows: make(rows, tokenizer, model.context),
+        size=config.rows,
+        epochs=config.epochs,
+        seed=config.seed,
+    )
+    return data, len(kept)
+
+
+def weighed(judgements: Sequence[Comparison]) -> list[Consensus]:
+    """One soft label a pair, from raters weighed by how far they can be trusted."""
+    raters = {judgement.rater for judgement in judgements}
+    if len(raters) < 2:
+        why = "name no rater (column `rater`)" if raters == {UNKNOWN} else f"are all by one rater, {min(raters)}"
+        raise ConfigError(f"--weigh needs several raters, but the pairs {why}; leave it out")
+    result = dawid_skene(judgements)
+    ordered = sorted(result.raters, key=lambda row: row.reliability)
+    (worst, best), pairs = (ordered[0], ordered[-1]), len(result.consensus)
+    console.print(
+        f"weighed {len(judgements)} judgements of {pairs} pairs by {len(raters)} raters: most reliable {best.rater}"
+        f" ({best.reliability:.2f}), least {worst.rater} ({worst.reliability:.2f})"
+    )
+    return result.consensus
+
+
+def _rollouts(
+    config: Train[Any], records: dict[str, list[Record]], tokenizer: Tokenizer, policy: LanguageModel
+) -> tuple[Rollouts, int]:
+    if isinstance(config.method, PPO) and config.method.pretraining_coef:
+        raise ConfigError("--method.pretraining-coef needs pre-training text, which only Python can give; set it to 0")
+    reward = combiner(config)
+
+    def answerable(rows: list[Text], tokenizer: Tokenizer, context: int) -> None:
+        length, room = len(tokenizer.prompt(rows[0].prompt)), config.sampling.max_new_tokens
+        if length + room > context:
+            raise ContextError(
+                f"{length} prompt tokens and --sampling.max-new-tokens {room} exceed the model's context of {context}:"
+                f" {collate.shorten(rows[0].prompt)!r}; lower it, or leave such prompts out with --drop-long"
+            )
+
+    prompts: list[Text] = []
+    for spec, rows in records.items():
+        asked = [_prompt(record) for record in rows]
+        prompts += collate.fitting(asked, answerable, tokenizer, policy.context, drop=config.drop_long, where=spec)
+    if not prompts:
+        raise ConfigError(f"no prompt of {', '.join(records)} is left to answer")
+    trial = sample_items(policy, tokenizer, prompts[:TRIED], config.sampling, seed=config.seed, origin="trial")
+    replace(reward)(trial, torch.ones(len(trial), dtype=torch.bool))  # a copy, whose running moments are forgotten
+    data = Rollouts(
+        policy=policy,
+        tokenizer=tokenizer,
+        prompts=prompts,
+        reward=reward,
+        sampling=config.sampling,
+        steps=config.steps,
+        prompts_per_step=config.rows,
+        seed=config.seed,
+    )
+    return data, len(prompts)
+
+
+def combiner(config: Train[Any]) -> Combiner:
+    """All rewards that were named, as one."""
+    if not config.reward or not all(config.reward):
+        raise ConfigError("this method needs --reward: the folder of a reward model, or FILE.py:FUNCTION")
+    several = sum(not is_function(place) for place in config.reward) > 1
+    named_twice = {name for name, _ in config.rewards.weights if [n for n, _ in config.rewards.weights].count(name) > 1}
+    if named_twice:
+        raise ConfigError(f"--rewards.weights names {', '.join(sorted(named_twice))} twice")
+    return Combiner(
+        sources=[_source(place, config, several) for place in config.reward],
+        weights=dict(config.rewards.weights),
+        normalise=config.rewards.normalise,
+        clip=config.rewards.clip,
+        missing_end_penalty=config.rewards.missing_end_penalty,
+    )
+
+
+def _source(place: str, config: Train[Any], several: bool) -> RewardSource:
+    function = named(place)
+    if function is not None:
+        if not callable(function):
+            raise ConfigError(f"{place} is no function, but {function!r}")
+        return FunctionReward(function)
+    model, tokenizer, options = load_reward_model(place), Tokenizer.load(place), config.rewards
+    path = Path(place)
+    return LearnedReward(
+        model,
+        tokenizer,
+        name=(path.parent if path.name == "model" else path).name if several else "reward_model",
+        truncate_at=_one_token(tokenizer, options.truncate_at) if options.truncate_at else None,
+        truncate_after=options.truncate_after,
+        missing_score=options.missing_score,
+    )
+
+
+def _one_token(tokenizer: Tokenizer, text: str) -> int:
+    ids: list[int] = tokenizer.hf(text, add_special_tokens=False).input_ids
+    if len(ids) != 1 or ids[0] == tokenizer.hf.unk_token_id:
+        what = f"makes {len(ids)} of" if len(ids) != 1 else "does not know"
+        raise ConfigError(f"--rewards.truncate-at must be one token, but {tokenizer.name} {what} {text!r}")
+    return ids[0]
+
+
+def _prompt(record: Record) -> Text:
+    """The prompt alone, with the data's further columns for the reward."""
+    if isinstance(record, Comparison):
+        record = record.a
+    item = record.items[0] if isinstance(record, Ranking) else record if isinstance(record, Text) else record.item
+    return Text(prompt=item.prompt, completion="", columns=item.columns)

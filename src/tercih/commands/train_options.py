@@ -1,0 +1,184 @@
+"""What `tercih train` can vary, the defaults that a preset gives, and the refusal of options without effect."""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
+
+import tyro
+
+from tercih.config import ConfigError, from_command_line
+from tercih.method import Method
+from tercih.optimisation import Optimisation
+from tercih.rollout.sampling import Sampling
+
+M = TypeVar("M", bound=Method)
+PRESET_HELP = "--preset NAME takes the defaults from a paper (ppo): ziegler2019, stiennon2020, instructgpt."
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rewards:
+    """How the scores of all `--reward` become one reward of a response."""
+
+    weights: tuple[tuple[str, float], ...] = ()
+    """Pairs of a reward's name and its weight, 1 where not named: --rewards.weights helpful 1 brief 0.5."""
+    normalise: bool = False
+    """Subtract the running mean of the weighted sum and divide by its standard deviation."""
+    clip: float | None = None
+    """Bound of the absolute value, after normalising."""
+    missing_end_penalty: float = 0.0
+    """What a response loses that was cut instead of ending."""
+    truncate_at: str = ""
+    """A token such as ".": reward models read up to the first one at `truncate_after` or later."""
+    truncate_after: int = 16
+    missing_score: float = -1.0
+    """What a reward model says of a response without `truncate_at`."""
+
+    def __post_init__(self) -> None:
+        if self.clip is not None and not self.clip > 0:
+            raise ValueError(f"rewards.clip must be > 0, got {self.clip}")
+        for name in ("missing_end_penalty", "truncate_after"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"rewards.{name} must be >= 0, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Train(Generic[M]):
+    """One stage of training, on data with the usual columns: prompt, completion, chosen, rejected, messages, label."""
+
+    method: M
+    model: str
+    """Folder or Hub name of the model to start from."""
+    data: tuple[str, ...]
+    """Files or data sets: a .jsonl or .parquet path, or hh:PATH, hub:NAME, …"""
+    out: Path
+    """Run folder; the trained model lies in its `model`. The same command on it goes on where it was."""
+    rows: int = 32
+    """Records (for rollouts: prompts) in one step."""
+    epochs: int = 1
+    """For methods that learn from data as they are: how often to go through them."""
+    steps: int = 100
+    """For methods that sample: how many rollouts."""
+    reward: tuple[str, ...] = ()
+    """For methods that sample, one or several: the folder of a reward model, or FILE.py:FUNCTION of (prompt,
+    completion, **columns). A function's reward has its name, a reward model's is called reward_model; where there are
+    several of these, they are called like their folders."""
+    rewards: Rewards = Rewards()
+    sampling: Sampling = Sampling()
+    value: Literal["shared", "separate"] = "shared"
+    """For methods that need values: whether these are read from the policy's own trunk or from a copy of it."""
+    readout: Literal["last", "mean"] = "last"
+    """For reward models: where the score is read, at the last token or as the mean over the response."""
+    weigh: bool = False
+    """For pairs judged by several raters: weigh the raters first (Dawid & Skene 1979), and learn from soft labels."""
+    columns: tuple[tuple[str, str], ...] = ()
+    """Pairs of our column name and the data's, where they differ: --columns prompt question."""
+    skip_bad: bool = False
+    """Leave out rows that cannot be used, saying how many, instead of stopping at the first."""
+    drop_long: bool = False
+    """Leave out records longer than the model's context, saying how many, instead of stopping."""
+    lora: int = 0
+    """Rank of a low-rank adapter to train, its reference being the model with the adapter off; 0 trains all weights."""
+    lora_alpha: float = 32.0
+    """The adapter's scale, over its rank."""
+    seed: int = 0
+    optimisation: Optimisation = Optimisation()
+
+    def __post_init__(self) -> None:
+        for name, least in {"rows": 1, "epochs": 1, "steps": 1, "seed": 0, "lora": 0}.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be >= {least}, got {getattr(self, name)}")
+
+
+def is_function(reward: str) -> bool:
+    """Whether it is FILE.py:FUNCTION, and not the folder of a reward model."""
+    return Path(reward.rpartition(":")[0]).suffix == ".py"
+
+
+def configure(kind: type[Method], name: str, arguments: Sequence[str]) -> Train[Any]:
+    """The options of the method `name`; a preset gives the defaults, and `--reward` adds to the one before it."""
+    parser = argparse.ArgumentParser(prog=f"tercih train {name}", add_help=False, allow_abbrev=False)
+    parser.add_argument("--preset", metavar="NAME")
+    parser.add_argument("--reward", nargs="+", action="extend", metavar="REWARD")
+    given, rest = parser.parse_known_args(arguments)
+    rest += ["--reward", *given.reward] if given.reward else []
+    options, text = Train[kind], f"{Train.__doc__}\n\n{PRESET_HELP}"  # type: ignore[valid-type]
+    if given.preset is None:
+        return from_command_line(options, rest, program=parser.prog, description=text)
+    if any(word.split("=")[0] == "--config" for word in rest):
+        raise ConfigError("--preset and --config both give the defaults; leave one of them out")
+    default = preset_defaults(kind, name, given.preset)
+    config: Train[Any] = tyro.cli(options, prog=parser.prog, description=text, args=rest, default=default)
+    if all(map(is_function, config.reward)):  # only reward models read a response in part
+        whole = Rewards()
+        untruncated = replace(
+            config.rewards,
+            truncate_at=whole.truncate_at,
+            truncate_after=whole.truncate_after,
+            missing_score=whole.missing_score,
+        )
+        config = replace(config, rewards=untruncated)
+    return config
+
+
+def preset_defaults(kind: type[Method], name: str, preset_name: str) -> Train[Any]:
+    """What a paper did, with its required options still to be given."""
+    from tercih.recipes.presets import PRESETS
+
+    if preset_name not in PRESETS:
+        raise ConfigError(f"there is no preset {preset_name!r}; there are {', '.join(PRESETS)}")
+    paper = PRESETS[preset_name]
+    policy = paper.policy
+    if kind is not type(policy.method):
+        raise ConfigError(f"the preset {preset_name} is of {type(policy.method).__name__.lower()}, not of {name}")
+    missing: Any = tyro.MISSING_NONPROP
+    return Train(
+        method=policy.method,
+        model=missing,
+        data=missing,
+        out=missing,
+        rows=policy.prompts_per_step,
+        steps=policy.steps,
+        rewards=Rewards(
+            missing_end_penalty=policy.missing_end_penalty,
+            truncate_at=policy.truncate_at,
+            truncate_after=policy.truncate_after,
+            missing_score=policy.missing_score,
+        ),
+        sampling=paper.sampling,
+        value=policy.value,  # type: ignore[arg-type]
+        optimisation=policy.optimisation,
+    )
+
+
+def refuse_ignored(config: Train[Any], name: str) -> None:
+    """An option that would be ignored is an error."""
+    for place, why in _ignored(config, name):
+        owner_name, _, field_name = place.rpartition(".")
+        owner = getattr(config, owner_name) if owner_name else config
+        default = next(f.default for f in fields(owner) if f.name == field_name)
+        if getattr(owner, field_name) != default:
+            raise ConfigError(f"--{place.replace('_', '-')} has no effect, because {why}; leave it out")
+
+
+def _ignored(config: Train[Any], name: str) -> Iterator[tuple[str, str]]:
+    """(option, why it has no effect)"""
+    if config.method.learns_from == "rollouts":
+        yield "epochs", f"{name} samples"
+        if all(map(is_function, config.reward)):
+            yield "rewards.truncate_at", "only reward models read up to it, and --reward names none"
+    else:
+        for option in ("steps", "reward", "rewards", "sampling"):
+            yield option, f"{name} does not sample"
+    if config.method.learns_from != "pairs":
+        yield "weigh", f"{name} does not learn from pairs"
+    if config.method.trains != "reward_model":
+        yield "readout", f"{name} does not train a reward model"
+    if not config.method.needs_values:
+        yield "value", f"{name} needs no values"
+    if not config.rewards.truncate_at:
+        yield "rewards.truncate_after", "there is no --rewards.truncate-at"
+        yield "rewards.missing_score", "there is no --rewards.truncate-at"
+    if not config.lora:
+        yield "lora_alpha", "there is no --lora"
