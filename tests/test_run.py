@@ -74,7 +74,7 @@ def test_a_folder_with_something_else_is_refused_and_left_alone(tmp_path: Path) 
 
 
 def test_a_run_that_was_killed_while_it_began_begins(tmp_path: Path) -> None:
-    (tmp_path / "run.partial").write_text('{"recipe": "ti')
+    (tmp_path / "run.json.partial").write_text('{"recipe": "ti')
     Run(tmp_path, "tiny", Config())
     assert read_json(tmp_path / "run.json")["recipe"] == "tiny"
 
@@ -136,4 +136,4 @@ def test_files_appear_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 def test_peak_memory_is_in_megabytes() -> None:
-    assert 50 < peak_rss_mb() < 100_000
+    assert 10 < peak_rss_mb() < 100_000

@@ -20,7 +20,6 @@ from typing import IO, Any
 
 from tercih.progress import console
 
-
 LEFTOVERS = ("run.json.partial", "run.lock")  # of a run that was killed while it began
 
 

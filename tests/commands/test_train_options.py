@@ -134,7 +134,8 @@ def test_one_temperature_governs_policy_and_reference(ppo: Command, lora: list[o
 def test_the_reference_has_the_policys_temperature(shelf: Path) -> None:
     options = ["--model", str(shelf / "model"), *REQUIRED[2:], "--sampling.temperature", "0.5"]
     policy, models = build_models(configure(PPO, "ppo", options))
-    assert isinstance(models.reference, Reference) and models.reference.frozen is not None
+    assert isinstance(models.reference, Reference)
+    assert models.reference.frozen is not None
     assert policy.temperature == models.reference.frozen.temperature == 0.5
 
 

@@ -1,8 +1,8 @@
 """The small language model that ships with the project, made from nothing.
 
 A tokenizer and a transformer that have read a million different texts of the grammar once, so that the whole loop runs
-without a network. Its texts are questions with replies in all moods, helpful and not; what it learns is the language, not which reply to
-prefer. One CPU core makes it in about half an hour.
+without a network. Its texts are questions with replies in all moods, helpful and not; what it learns is the language,
+not which reply to prefer. One CPU core makes it in about half an hour.
 """
 
 import hashlib

@@ -23,7 +23,7 @@ from tercih.models.language_model import LanguageModel, context_length
 from tercih.models.load import LoRA, add_lora
 from tercih.models.reward_model import RewardModel
 from tercih.progress import console
-from tercih.recipes.scratch import ScratchModel, make_model
+from tercih.recipes.scratch import ScratchModel, make_model, refuse
 from tercih.records import Comparison, Consensus, Content, Text
 from tercih.run import Run
 from tercih.sources import hh
@@ -85,6 +85,8 @@ class HHSettings:
     """A minute's version of everything, to see that it runs."""
 
     def __post_init__(self) -> None:
+        if self.model or self.tiny:
+            refuse(self, ["scratch"], "--model" if self.model else "--tiny")
         if self.lora < 0:
             raise ValueError(f"lora must be >= 0, got {self.lora}")
         if not self.lora and self.lora_alpha != 32.0:

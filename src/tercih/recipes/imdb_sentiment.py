@@ -28,7 +28,7 @@ from tercih.recipes import sentiment
 from tercih.recipes.evaluate import EvaluationSettings
 from tercih.recipes.loop import LoopSettings, close_the_loop
 from tercih.recipes.presets import preset
-from tercih.recipes.scratch import ScratchModel, make_model, windows
+from tercih.recipes.scratch import ScratchModel, make_model, refuse, windows
 from tercih.recipes.sentiment import Review
 from tercih.recipes.stages import FeedbackSettings, PolicySettings, RewardSettings
 from tercih.run import Run, read_json, write_json
@@ -94,9 +94,16 @@ class IMDBSentiment:
         evaluation=EvaluationSettings(prompts=400, best_of_prompts=60),
     )
 
+    def __post_init__(self) -> None:
+        if self.model:
+            refuse(self, ["language"], "--model")
+        if self.classifier:
+            refuse(self, ["classifier_reviews"], "--classifier")
+
 
 def shrunk(config: IMDBSentiment) -> IMDBSentiment:
     """What --tiny runs."""
+    refuse(config, ["classifier_reviews", "language", "loop"], "--tiny")
     loop = LoopSettings(
         feedback=FeedbackSettings(pairs=64, votes=3, heldout_pairs=16),
         reward=RewardSettings(epochs=1, optimisation=SMALL_REWARD),
@@ -105,18 +112,19 @@ def shrunk(config: IMDBSentiment) -> IMDBSentiment:
     )
     size = ScratchModel(vocabulary=512, hidden=32, layers=1, heads=2, context=128)
     language = replace(config.language, reviews=200, windows=1, size=size)
-    return replace(config, classifier_reviews=200, language=language, loop=loop)
+    return replace(config, model="", classifier="", classifier_reviews=200, language=language, loop=loop)
 
 
 def main(config: IMDBSentiment) -> dict[str, Any]:
     settings = shrunk(config) if config.tiny else config
     train, heldout = _reviews(config.data, "train", config.seed), _reviews(config.data, "val", config.seed)
-    if len(train) < settings.classifier_reviews + settings.language.reviews:
+    aside = 0 if config.classifier else settings.classifier_reviews
+    if len(train) < aside + (0 if config.model else settings.language.reviews):
         raise SourceError(
             f"{config.data} has {len(train)} training reviews, fewer than --classifier-reviews"
             f" {settings.classifier_reviews} and --language.reviews {settings.language.reviews} together; lower these"
         )
-    for_classifier, rest = train[: settings.classifier_reviews], train[settings.classifier_reviews :]
+    for_classifier, rest = train[:aside], train[aside:]
     run = Run(config.out, "imdb_sentiment", config, seed=config.seed, control=config.control, simulated_raters=True)
     judge = run.stage(
         "classifier",

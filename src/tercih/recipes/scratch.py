@@ -2,8 +2,9 @@
 Llama. What it can learn afterwards is what its few texts show; it is no substitute for a pre-trained model."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
@@ -26,6 +27,13 @@ class ScratchModel:
     layers: int = 2
     heads: int = 4
     context: int = 512
+
+
+def refuse(config: Any, names: Iterable[str], because: str) -> None:
+    """Raise ValueError if one of these fields was changed although it then has no effect."""
+    for field in fields(config):
+        if field.name in names and getattr(config, field.name) != field.default:
+            raise ValueError(f"--{field.name.replace('_', '-')} has no effect with {because}; leave one of them out")
 
 
 def make_model(
