@@ -146,6 +146,12 @@ def test_learning_rate_suits_what_is_trained() -> None:
     assert rates == [1, 2, 3]
 
 
+@pytest.mark.parametrize("other", [{"model": "m"}, {"tiny": True}])
+def test_a_size_without_effect_is_refused(other: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="--scratch has no effect with --"):
+        HHSettings(scratch=SIZE, **other)
+
+
 def test_no_files_is_said(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="--data"):
         hh_reward.main(hh_reward.HHReward(data=(), out=tmp_path / "run"))
@@ -155,7 +161,7 @@ def test_no_files_is_said(tmp_path: Path) -> None:
 def small(files: tuple[Path, ...], out: Path, **changes: Any) -> hh_reward.HHReward:
     """Long enough to learn what each file likes, in seconds."""
     return hh_reward.HHReward(
-        data=files, out=out, scratch=SIZE, epochs=8, pairs_per_step=8, lr=1e-2, max_tokens=200, **changes
+        data=files, out=out, epochs=8, pairs_per_step=8, lr=1e-2, max_tokens=200, **({"scratch": SIZE} | changes)
     )
 
 
@@ -210,7 +216,8 @@ def test_a_model_of_ones_own(files: tuple[Path, ...], tmp_path: Path) -> None:
     """A folder with a model and a tokenizer without a template; its context decides what is left out."""
     texts = [m.content for r in hh_pairs.read_pairs(files, 0) for m in (*r.a.prompt, *r.a.completion)]
     make_model(tmp_path / "model", texts, replace(SIZE, context=72), seed=0)
-    config = replace(small(files, tmp_path / "run"), model=str(tmp_path / "model"), epochs=1, lora=2)
+    model = str(tmp_path / "model")
+    config = hh_reward.HHReward(data=files, out=tmp_path / "run", model=model, max_tokens=200, lora=2)
     summary = hh_reward.main(config)
     assert summary["notes"] == [hh_pairs.TEST_SPLIT]
     assert sum(summary["pairs"].values()) < 79

@@ -4,6 +4,7 @@ import json
 import math
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 from transformers import BertConfig, BertForSequenceClassification
@@ -11,7 +12,7 @@ from transformers import BertConfig, BertForSequenceClassification
 from tercih.data.tokenize import Tokenizer
 from tercih.models.load import load_policy
 from tercih.recipes import imdb_sentiment, sentiment
-from tercih.recipes.imdb_sentiment import IMDBSentiment
+from tercih.recipes.imdb_sentiment import IMDBSentiment, LanguageModelling
 from tercih.recipes.scratch import ScratchModel, make_model, make_tokenizer, windows
 from tercih.recipes.sentiment import BagOfWords, HubClassifier, Review, Sentiment
 from tercih.run import read_json
@@ -108,6 +109,20 @@ def test_windows_hold_every_token_once() -> None:
 def test_too_few_reviews_are_said(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="400 training reviews"):
         imdb_sentiment.main(IMDBSentiment(data=folder, out=tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "option"),
+    [
+        ({"tiny": True, "classifier_reviews": 9}, "--classifier-reviews has no effect with --tiny"),
+        ({"model": "m", "language": LanguageModelling(rows=3)}, "--language has no effect with --model"),
+        ({"classifier": "c", "classifier_reviews": 9}, "--classifier-reviews has no effect with --classifier"),
+    ],
+)
+def test_options_without_effect_are_refused(tmp_path: Path, changes: dict[str, Any], option: str) -> None:
+    with pytest.raises(ValueError, match=option):
+        imdb_sentiment.main(IMDBSentiment(out=tmp_path / "run", **changes))
     assert not (tmp_path / "run").exists()
 
 

@@ -94,12 +94,6 @@ class IMDBSentiment:
         evaluation=EvaluationSettings(prompts=400, best_of_prompts=60),
     )
 
-    def __post_init__(self) -> None:
-        if self.model:
-            refuse(self, ["language"], "--model")
-        if self.classifier:
-            refuse(self, ["classifier_reviews"], "--classifier")
-
 
 def shrunk(config: IMDBSentiment) -> IMDBSentiment:
     """What --tiny runs."""
@@ -112,10 +106,14 @@ def shrunk(config: IMDBSentiment) -> IMDBSentiment:
     )
     size = ScratchModel(vocabulary=512, hidden=32, layers=1, heads=2, context=128)
     language = replace(config.language, reviews=200, windows=1, size=size)
-    return replace(config, model="", classifier="", classifier_reviews=200, language=language, loop=loop)
+    return replace(config, classifier_reviews=200, language=language, loop=loop)
 
 
 def main(config: IMDBSentiment) -> dict[str, Any]:
+    if config.model:
+        refuse(config, ["language"], "--model")
+    if config.classifier:
+        refuse(config, ["classifier_reviews"], "--classifier")
     settings = shrunk(config) if config.tiny else config
     train, heldout = _reviews(config.data, "train", config.seed), _reviews(config.data, "val", config.seed)
     aside = 0 if config.classifier else settings.classifier_reviews
