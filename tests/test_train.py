@@ -44,7 +44,12 @@ def bradley_terry(dtype: torch.dtype) -> Case:
 
 def davidson(dtype: torch.dtype) -> Case:
     scorer = RewardModel(causal(dtype=dtype), readout="mean")
-    return BradleyTerry(ties="davidson"), Models(policy=scorer), random_pairs(6, dtype=dtype)
+    pairs = random_pairs(6, dtype=dtype)
+    return (
+        BradleyTerry(ties="davidson"),
+        Models(policy=scorer),
+        replace(pairs, margin_N=torch.zeros_like(pairs.margin_N)),
+    )
 
 
 def plackett_luce(dtype: torch.dtype) -> Case:

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -118,6 +119,10 @@ def test_all_pairs_has_the_gradient_of_instruct_gpts_loop() -> None:
 @pytest.mark.parametrize("ties", ["half", "davidson"])
 def test_the_method_weighs_its_comparisons(ties: str) -> None:
     pairs = random_pairs(4)
+    if ties == "davidson":
+        with pytest.raises(ValueError, match="knows no margins"):
+            BradleyTerry(ties=ties).loss(Table(torch.zeros(pairs.tokens.rows, dtype=torch.float64)), pairs)
+        pairs = replace(pairs, margin_N=torch.zeros_like(pairs.margin_N))
     scorer = Table(torch.randn(pairs.tokens.rows, dtype=torch.float64))
     loss = BradleyTerry(ties=ties, centre_coef=0.01).loss(scorer, pairs)
     first_N, second_N = scorer.score_B[pairs.first_row_N], scorer.score_B[pairs.second_row_N]

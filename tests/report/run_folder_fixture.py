@@ -28,14 +28,15 @@ PROMPTS = [
 def write_run_folder(folder: Path, hostile: str = "") -> Path:
     """Every file of a run folder; `hostile` is put wherever somebody else's text may stand."""
     generator = np.random.default_rng(7)
-    (folder / "metrics").mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     _dump(folder / "run.json", _run(hostile))
     _dump(folder / "summary.json", _summary())
     _dump(folder / "raters.json", _raters(generator, hostile))
     _dump(folder / "evaluation.json", _evaluation(generator, hostile))
     _dump(folder / "stages.json", _stages(hostile))
     for stage, rows in _metrics(generator).items():
-        _dump_lines(folder / "metrics" / f"{stage}.jsonl", rows)
+        (folder / stage).mkdir(exist_ok=True)
+        _dump_lines(folder / stage / "metrics.jsonl", rows)
     _dump_lines(folder / "samples.jsonl", _samples(generator, hostile))
     return folder
 

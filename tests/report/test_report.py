@@ -77,7 +77,7 @@ def test_the_page_is_a_function_of_the_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["run.json", "summary.json", "raters.json", "evaluation.json", "stages.json", "samples.jsonl", "metrics/ppo.jsonl"],
+    ["run.json", "summary.json", "raters.json", "evaluation.json", "stages.json", "samples.jsonl", "ppo/metrics.jsonl"],
 )
 def test_any_file_may_be_missing_or_hold_nothing(tmp_path: Path, name: str) -> None:
     write_run_folder(tmp_path)
