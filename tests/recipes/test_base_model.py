@@ -71,7 +71,10 @@ def test_the_shipped_model_can_be_made_again(policy: LanguageModel, tokenizer: T
 
 
 def test_every_word_is_one_token(tokenizer: Tokenizer) -> None:
-    words = {word for alternatives in RULES.values() for text in alternatives for word in re.findall(r"\w+", text)}
+    texts = [
+        re.sub(r"\{.*?\}", " ", text) for alternatives in RULES.values() for text in alternatives
+    ]  # names of rules
+    words = {word for text in texts for word in re.findall(r"\w+", text)}
     assert [
         word for word in sorted(words) if len(tokenizer.hf(f" {word}", add_special_tokens=False).input_ids) > 2
     ] == []
