@@ -77,7 +77,7 @@ class PolicySettings:
     steps: int = 45
     prompts_per_step: int = 320
     samples: int = 1
-    method: PPO = PPO(kl_coef=0.28, kl_target=5.3, kl_horizon=2560, epochs=1, lam=1.0)
+    method: PPO = PPO(kl_coef=0.26, epochs=1, lam=1.0)
     optimisation: Optimisation = Optimisation(lr=2e-4, eps=1e-5, warmup=0.1)
     value: str = "shared"
     ignore_eos: bool = False  # every response is as long as may be, whatever it says (Ziegler et al. 2019)
