@@ -57,22 +57,18 @@ def work(place: str, durable: bool, raters: list[str], seconds: float, gate: Any
     dice = random.Random(raters[0])
     with Database(place, durable=durable) as database:
         queue = Queue(database=database)
-        for name in raters[:5]:
-            judge(queue, name)
+        seats = {name: queue.claim("p", name) for name in raters}
         gate.wait()
         until = time.monotonic() + seconds
         while time.monotonic() < until:
+            name = dice.choice(raters)
             began = time.perf_counter()
-            judge(queue, dice.choice(raters))
+            seat = seats[name]
+            if seat is None:
+                raise SystemExit(f"{name} has nothing left to judge; give more --questions")
+            _, seats[name] = queue.turn(seat.id, name, {"choice": "a"}, key=f"{name} {seat.id}")
             waited.append(time.perf_counter() - began)
     out.put(waited)
-
-
-def judge(queue: Queue, name: str) -> None:
-    seat = queue.claim("p", name)
-    if seat is None:
-        raise SystemExit(f"{name} has nothing left to judge; give more --questions")
-    queue.submit(seat.id, name, {"choice": "a"}, key=f"{name} {seat.id}")
 
 
 def measure(place: str, durable: bool, raters: int, processes: int, seconds: float) -> dict[str, float]:

@@ -115,6 +115,48 @@ def test_the_same_key_twice_is_one_answer(database: Database) -> None:
         queue.submit(other.id, "bob", {"choice": "a"}, key="k")
 
 
+def test_an_answer_and_the_next_question_in_one(database: Database) -> None:
+    queue = queue_of(database, 2)
+    seat = queue.claim("p", "ann")
+    version, following = queue.turn(seat.id, "ann", {"choice": "a"}, key="k")
+    assert (version, following) == (1, queue.claim("p", "ann"))
+    assert following.question != seat.question
+    assert queue.turn(seat.id, "ann", {"choice": "a"}, key="k") == (1, following)
+    assert queue.turn(following.id, "ann", {"choice": "b"}) == (1, None)
+    assert events(database) == ["answer"] * 2
+
+
+def test_an_answer_is_kept_although_nothing_more_may_be_claimed(database: Database) -> None:
+    queue = queue_of(database, 4, replace(PLAIN, quotas={"young": 1}), raters="")
+    for name in ("ann", "bob"):
+        Store(database).enrol(name, stratum="young")
+    seat = queue.claim("p", "ann")
+    assert queue.turn(seat.id, "ann", {"choice": "a"}) == (1, None)  # the quota is used up
+    with database.transaction(write=True) as connection:
+        connection.execute(sa.update(tables.quota).values(most=2))
+    paused = queue.claim("p", "bob")
+    with database.transaction(write=True) as connection:
+        connection.execute(sa.update(tables.rater).values(state="paused"))
+    with pytest.raises(NotYours, match="bob is paused"):
+        queue.turn(paused.id, "bob", {"choice": "b"})
+    assert [queue.look(each.id, each.rater).answer["choice"] for each in (seat, paused)] == ["a", "b"]
+    assert events(database) == ["answer"] * 2
+
+
+def test_a_turn_that_comes_too_late_is_logged_once(database: Database) -> None:
+    queue = queue_of(database, 1, replace(PLAIN, votes=1))
+    late = queue.claim("p", "ann")
+    queue.now.time += 60 * PLAIN.lease_minutes + SWEEP_EVERY
+    queue.claim("p", "bob")
+    with pytest.raises(Gone, match="your answer is in the log"):
+        queue.turn(late.id, "ann", {"choice": "a"})
+    with pytest.raises(AnswerError):
+        queue.turn(late.id, "ann", {"choice": "c"})
+    with pytest.raises(NotYours):
+        queue.turn(late.id, "eve", {"choice": "a"})
+    assert events(database) == ["expire", "late"]
+
+
 def test_a_second_answer_is_a_new_version_and_the_old_one_is_kept(database: Database) -> None:
     queue = queue_of(database, 1)
     seat = say(queue, "ann", "a")
@@ -318,14 +360,19 @@ def _work(anywhere: str, name: str, seed: int, out: "multiprocessing.Queue[Any]"
     dice = random.Random(seed)
     with Database(anywhere, durable=False) as database:
         queue = Queue(database=database, dice=dice)
-        said = 0
-        while (seat := queue.claim("p", name)) is not None:
+        said, seat = 0, None
+        while (seat := seat or queue.claim("p", name)) is not None:
             if dice.random() < 0.05:
                 queue.skip(seat.id, name)
+                seat = None
                 continue
+            if dice.random() < 0.5:
+                _, following = queue.turn(seat.id, name, {"choice": "a"}, key=f"{name} {seat.id}")
+            else:
+                queue.submit(seat.id, name, {"choice": "a"}, key=f"{name} {seat.id}")
+                following = None
             queue.submit(seat.id, name, {"choice": "a"}, key=f"{name} {seat.id}")
-            queue.submit(seat.id, name, {"choice": "a"}, key=f"{name} {seat.id}")
-            said += 1
+            said, seat = said + 1, following
             if dice.random() < 0.05 and (back := queue.undo("p", name)):
                 queue.submit(back.id, name, {"choice": "b"})
         out.put((name, said))

@@ -52,6 +52,7 @@ STATES = ("open", "full", "closed", "dissent", "withdrawn", "gold", "tutorial", 
 SWEEP_EVERY = 5.0  # seconds between two looks for leases that ran out
 TRIES = 5  # of one claim, where other servers are faster
 REPEAT_AFTER = (5, 40)  # a repeat comes so many answers later, so that the first is not remembered
+LATE = "the time for this question ran out, and others have answered it; your answer is in the log"
 NEEDS_ITEMS = ("spans", "live")  # kinds whose answers are checked against what was shown
 
 
@@ -114,12 +115,37 @@ class Queue:
         for _ in range(TRIES):
             try:
                 with self.database.transaction(write=True) as connection:
-                    held = self._held(connection, project, rater, besides)
-                    return self._look(connection, held) if held else self._new_seat(connection, settings, rater)
+                    return self._claim(connection, settings, rater, besides)
             except IntegrityError as error:
                 if "quota" in str(error):
                     return None
         raise QueueError("many people are asking at once; try again")
+
+    def turn(
+        self,
+        seat: int,
+        rater: str,
+        answer: Mapping[str, Any],
+        *,
+        key: str | None = None,
+        seconds: float | None = None,
+        version: int | None = None,
+    ) -> tuple[int, Seat | None]:
+        """`submit` and then `claim` in the same project; in one transaction, which the database does in half the time.
+
+        What keeps the claim from succeeding does not touch the answer, which is then kept first, and by itself.
+        """
+        self._sweep()
+        try:
+            with self.database.transaction(write=True) as connection:
+                row = self._row(connection, seat, rater)
+                newest, late = self._submit(connection, row, answer, key, seconds, version)
+                if not late:
+                    return newest, self._claim(connection, self.settings(row["project"]), rater, ())
+        except (IntegrityError, QueueError):
+            newest = self.submit(seat, rater, answer, key=key, seconds=seconds, version=version)
+            return newest, self.claim(self.project_of(seat, rater), rater)
+        raise Gone(LATE)
 
     def submit(
         self,
@@ -136,36 +162,15 @@ class Queue:
         An answer to a question that was answered before is a new version; `version` is the one it replaces, so that
         two windows cannot overwrite each other unseen. Raises AnswerError, or a QueueError: NotYours, Unknown, Gone.
         """
-        now = self.now()
         try:
             with self.database.transaction(write=True) as connection:
                 row = self._row(connection, seat, rater)
-                checked = self._checked(connection, row, answer)
-                if row["state"] == "done":
-                    return self._edit(connection, row, checked, key, seconds, version, now)
-                if row["state"] != "leased" and not self._regain(connection, row):
-                    self._log(connection, "late", row, {"answer": checked}, key=key, time=now)
-                    late = True
-                else:
-                    late = False
-                    ANSWER.run(
-                        connection,
-                        {"seat": seat, "said": checked, "newest": row["version"] + 1, "at": now, "took": seconds},
-                    )
-                    COUNT.run(connection, {"key": row["question"]})
-                    payload = {
-                        "question": row["question"],
-                        "answer": checked,
-                        "shown": row["shown"],
-                        "seconds": seconds,
-                    }
-                    self._log(connection, "answer", row, payload, key=key, time=now)
-                    self._after(connection, row, checked)
+                newest, late = self._submit(connection, row, answer, key, seconds, version)
         except IntegrityError:
             return self._again(key, rater)
         if late:
-            raise Gone("the time for this question ran out, and others have answered it; your answer is in the log")
-        return int(row["version"]) + 1
+            raise Gone(LATE)
+        return newest
 
     def skip(self, seat: int, rater: str, *, reason: str = "", key: str | None = None) -> None:
         """Hand a question to others. It does not come back to this rater."""
@@ -238,6 +243,10 @@ class Queue:
         return settings
 
     # Finding a question
+
+    def _claim(self, connection: sa.Connection, settings: Project, rater: str, besides: Collection[int]) -> Seat | None:
+        held = self._held(connection, settings.id, rater, besides)
+        return self._look(connection, held) if held else self._new_seat(connection, settings, rater)
 
     def _held(self, connection: sa.Connection, project: str, rater: str, besides: Collection[int]) -> int | None:
         held = HELD.all(connection, {"project": project, "rater": rater, "now": self.now()})
@@ -387,6 +396,30 @@ class Queue:
 
     # What becomes of an answer
 
+    def _submit(
+        self,
+        connection: sa.Connection,
+        row: Mapping[str, Any],
+        answer: Mapping[str, Any],
+        key: str | None,
+        seconds: float | None,
+        version: int | None,
+    ) -> tuple[int, bool]:
+        """The version that now stands, and whether the answer came too late and is in the log alone."""
+        now, checked = self.now(), self._checked(connection, row, answer)
+        if row["state"] == "done":
+            return self._edit(connection, row, checked, key, seconds, version, now), False
+        if row["state"] != "leased" and not self._regain(connection, row):
+            self._log(connection, "late", row, {"answer": checked}, key=key, time=now)
+            return int(row["version"]), True
+        newest = int(row["version"]) + 1
+        ANSWER.run(connection, {"seat": row["id"], "said": checked, "newest": newest, "at": now, "took": seconds})
+        COUNT.run(connection, {"key": row["question"]})
+        payload = {"question": row["question"], "answer": checked, "shown": row["shown"], "seconds": seconds}
+        self._log(connection, "answer", row, payload, key=key, time=now)
+        self._after(connection, row, checked)
+        return newest, False
+
     def _row(self, connection: sa.Connection, seat: int, rater: str) -> dict[str, Any]:
         row = SEAT.first(connection, {"seat": seat})
         if row is None:
@@ -516,7 +549,7 @@ class Queue:
         if before["rater"] != rater:
             raise NotYours("this key belongs to somebody else's answer")
         if before["kind"] == "late":
-            raise Gone("the time for this question ran out, and others have answered it; your answer is in the log")
+            raise Gone(LATE)
         return int(before["payload"].get("version", 1))
 
     def _lease(self, project: str) -> float:

@@ -31,10 +31,11 @@ def submit(request: Request, seat: SeatId, body: AnswerIn, key: Labels) -> dict[
     """The same `key` again changes nothing. `version` is the one to replace, so that nobody overwrites unseen. With
     `next`, the question after it comes along, as claiming would give it: one call a judgement instead of two."""
     queue = queue_of(request)
-    version = queue.submit(seat, key.rater, body.answer, key=body.key, seconds=body.seconds, version=body.version)
+    values: dict[str, Any] = {"key": body.key, "seconds": body.seconds, "version": body.version}
     if not body.next:
-        return {"version": version}
-    return {"version": version, "seat": _seat(queue.claim(queue.project_of(seat, key.rater), key.rater))}
+        return {"version": queue.submit(seat, key.rater, body.answer, **values)}
+    version, following = queue.turn(seat, key.rater, body.answer, **values)
+    return {"version": version, "seat": _seat(following)}
 
 
 @routes.post("/seats/{seat}/skip", summary="Leave the question to others (scope label)")
