@@ -46,8 +46,9 @@ class StoriesPPO:
     API key is read from the environment variable TERCIH_API_KEY."""
     ask_enough: float = 1.0
     """The share of the answers wanted from people after which the run goes on."""
-    spammers: float = 0.0
-    """Share of ten raters who guess, to see what weighing is worth; 0 asks the usual six, one of whom guesses."""
+    spammers: float | None = None
+    """Share of ten raters who guess, 0 for none, to see what weighing is worth; without, the usual six are asked, one of
+    whom guesses."""
     data: Path = Path(os.environ.get("TERCIH_DATA", "../shared/data")) / "text" / "tinystories"
     """A TinyStories file or a folder of them."""
     tiny: bool = False
@@ -62,10 +63,10 @@ class StoriesPPO:
 
 def raters_of(config: StoriesPPO) -> Sequence[SimulatedRater]:
     """The usual six, or ten of whom a share guesses and the others are the usual five in turn."""
+    if config.spammers is None:
+        return RATERS
     if not 0 <= config.spammers < 1:
         raise ValueError(f"--spammers is a share in [0, 1), got {config.spammers}")
-    if not config.spammers:
-        return RATERS
     guessing = round(10 * config.spammers)
     honest = [replace(RATERS[i % 5], name=f"{RATERS[i % 5].name}-{i // 5 + 1}") for i in range(10 - guessing)]
     return [*honest, *(SimulatedRater(name=f"{PREFIX}spammer-{i + 1}", lapse=1.0) for i in range(guessing))]
