@@ -35,6 +35,7 @@ LOOSE = settings(
 def address(path: str, world: World, seat: int) -> str:
     known = {
         "{project}": "p", "{seat:int}": str(seat), "{rater}": world.bob.who, "{question}": "nothing", "{secret}": "x",
+        "{chat}": "none",
     }  # fmt: skip
     for name, value in known.items():
         path = path.replace(name, value)
