@@ -445,6 +445,7 @@ def test_notes_first_does_not_ask_what_was_read_already(talk: World) -> None:
     talk.set(chat=True, notes_first=True)
     compare(talk)
     assert talk.ann.seat
+    assert "Tutorial" not in talk.ann.html
     talk.ann.say(say="left")
 
 

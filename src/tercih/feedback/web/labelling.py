@@ -74,7 +74,7 @@ def question(
         "project": settings, "place": place, "card": card_of(seat, f"{place}/clips"), "version": seat.version,
         "key": uuid.uuid4().hex, "undo_key": uuid.uuid4().hex, "wrong": wrong, "said": said or {},
         "notes": notes, "seat": seat.id,
-        "training": member.stage if member.stage in TRAINING else "", "answered": member.answered,
+        "training": member.stage if member.stage in TRAINING and not chat_of(seat) else "", "answered": member.answered,
         "guided": member.guided, "chat": chat_of(seat),
         "before": answer_in_words(seat, seat.answer) if seat.answer else None,
         "note": (said or {}).get("note", "") or (seat.answer or {}).get("note", ""),
