@@ -56,6 +56,8 @@ class Project:
     suggestions: float = 0.0
     """The share of questions on which a model's suggestion is shown, where there is one; the others are the comparison
     that tells how far suggestions sway people."""
+    chat: bool = False
+    """Whether raters may talk to the current policy, and judge what it says."""
     quotas: Mapping[str, int] = field(default_factory=dict)
     """At most so many answers by raters of each stratum; strata not named are not bounded."""
     cost_per_hour: float = 0.0

@@ -207,6 +207,17 @@ job = sa.Table(
     sqlite_autoincrement=True,
 )
 
+chat = sa.Table(
+    "chat",
+    metadata,
+    Column("id", String(20), primary_key=True),
+    Column("project", ForeignKey("project.id"), nullable=False),
+    Column("rater", ForeignKey("rater.id"), nullable=False),
+    Column("turns", sa.JSON, nullable=False),  # what the rater said, and the jobs that answer; see chats.py
+    Column("created", Float, nullable=False),
+    Index("chat_rater", "rater", "project", "created"),
+)
+
 score = sa.Table(
     "score",
     metadata,

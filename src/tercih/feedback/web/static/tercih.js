@@ -28,8 +28,8 @@
     window.htmx.swap("#main", html, { swapStyle: "outerHTML" }, { select: "#main" });
     const title = page(html).title;
     if (title) document.title = title;
-    fresh();
     scrollTo(0, 0);
+    fresh();
     main().focus({ preventScroll: true });
   };
 
@@ -119,7 +119,9 @@
       submit(form, event.submitter);
     } else if (form.matches(".languages")) form.elements.back.value = location.pathname + location.search;
   });
-  document.addEventListener("htmx:sendError", () => status(words.kept));
+  document.addEventListener("htmx:sendError", () => status(words.offline));
+  document.addEventListener("htmx:afterRequest", (event) => { if (event.detail.successful && document.getElementById("status").textContent === words.offline) status(""); });
+  document.addEventListener("htmx:configRequest", (event) => { if (event.detail.parameters.seconds === "") event.detail.parameters.seconds = active.toFixed(2); });
   document.addEventListener("htmx:afterSettle", (event) => { if (event.target.id === "main") { fresh(); main().focus({ preventScroll: true }); } });
 
   // Keys: an element names its own in data-keys.
@@ -237,6 +239,15 @@
     draw();
   };
 
+  // A message to the model that is not sent yet outlives whatever takes the page's place; Ctrl+Enter sends it.
+  const draft = (area) => {
+    const name = `tercih-draft-${words.rater}-${area.form.getAttribute("action")}`;
+    if (!area.value) area.value = sessionStorage.getItem(name) || "";
+    area.addEventListener("input", () => sessionStorage.setItem(name, area.value));
+    area.form.addEventListener("submit", () => sessionStorage.removeItem(name));
+    area.addEventListener("keydown", (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) area.form.requestSubmit(); });
+  };
+
   const fresh = () => {
     if (main().dataset.fresh) return;
     main().dataset.fresh = "yes";
@@ -247,6 +258,8 @@
     once("[data-ranking]", rank);
     once("[data-marks]", marking);
     once("[data-live]", live);
+    once("[data-draft]", draft);
+    once("#latest", (latest) => latest.scrollIntoView());
   };
 
   fresh();
