@@ -18,11 +18,12 @@ SECRET = "TERCIH_WEBHOOK_SECRET"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Worker:
-    """Weigh the raters, score what may be asked next, talk as the policy: jobs from the server's own database.
+    """Weigh the raters, score what may be asked next, talk as the policy, film: jobs from the server's own database.
 
     Any number of workers may run; one that is killed loses nothing, for another one takes its job when the lease has
-    run out. What to ask next needs --model, chat needs --policy; without them a worker needs no torch. With a secret
-    in TERCIH_WEBHOOK_SECRET it also tells every answer to the webhook of its project, signed with that secret.
+    run out. What to ask next needs --model, chat needs --policy; without them a worker needs no torch. Filming clips
+    needs --clips. With a secret in TERCIH_WEBHOOK_SECRET it also tells every answer to the webhook of its project,
+    signed with that secret.
     """
 
     database: str
@@ -31,6 +32,8 @@ class Worker:
     """Reward models for what to ask next: folders, of several models trained apart for the rules that compare them."""
     policy: Path | None = None
     """A model or run folder that talks to raters."""
+    clips: Path | None = None
+    """The folder of clips: the one that `tercih serve --clips` names."""
     rule: str = "d_optimal"
     """How the active arm chooses: d_optimal, bald, variance or double_thompson."""
     random_share: float = 0.5
@@ -55,11 +58,14 @@ def worker(arguments: Sequence[str]) -> None:
 def main(config: Worker) -> None:
     if not config.every > 0 or not config.lease_seconds > 0:
         raise ConfigError("--every and --lease-seconds must be > 0")
+    if config.clips is not None and not config.clips.is_dir():
+        raise ConfigError(f"there is no folder of clips {config.clips}")
     with Database(config.database) as database:
         bench = Bench(
             database=database,
             models=tuple(map(_reward_model, config.model)),
             policy=None if config.policy is None else _policy(config.policy),
+            clips=config.clips,
             rule=config.rule,
             random_share=config.random_share,
             ahead=config.ahead,

@@ -32,6 +32,8 @@ class Bench:
     database: Database
     models: tuple[Path, ...] = ()
     policy: Path | None = None
+    clips: Path | None = None
+    """The folder of clips, the server's own: videos are rendered into it."""
     rule: str = "d_optimal"
     """How the active arm chooses: d_optimal, bald, variance or double_thompson."""
     random_share: float = 0.5
@@ -51,8 +53,9 @@ class Bench:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The kinds of job it can do: without a model no scores, without a policy no chat."""
-        return ("fit", "clip", *(("scores",) if self.models else ()), *(("chat",) if self.policy else ()))
+        """The kinds of job it can do: without a model no scores, without a policy no chat, and so on."""
+        has = {"scores": self.models, "chat": self.policy, "clip": self.clips}
+        return ("fit", *(kind for kind, needs in has.items() if needs))
 
 
 Handler = Callable[[Bench, Job], Any]
