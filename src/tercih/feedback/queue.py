@@ -230,6 +230,8 @@ class Queue:
             row = self._row(connection, last["id"], rater)
             if row["question_state"] in ("tutorial", "exam"):
                 raise QueueError("an answer of the tutorial or the exam cannot be taken back")
+            if "act" in row["shown"]:
+                raise QueueError("what was said while an agent acted cannot be said again")
             if row["state"] == "skipped":
                 if not self._regain(connection, row):
                     raise Gone("others have taken that question meanwhile")

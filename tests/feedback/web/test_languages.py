@@ -29,6 +29,7 @@ BUILT = {
         "open", "full", "closed", "dissent", "withdrawn", "gold", "tutorial", "exam", "repeat", "active", "paused",
         "erased", "chat",
     ),
+    "live.": ("waiting", "nobody", "acting", "over", "stopped"),
     "seat.": ("done", "skipped", "expired"), "label.": (*EITHER, "plausible", "supported"), "answer.": CHOICES[2:],
     "wrong.": ("note", "notes", "plausible", "supported", *re.findall(WHERE, (WEB.parent / "kinds.py").read_text())),
 }  # fmt: skip

@@ -1,5 +1,6 @@
 """A rater's pages: which project, what is asked, and what becomes of the answer."""
 
+import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import replace
@@ -72,7 +73,8 @@ def question(
     member = training.entered(visit.site.database, seat.project, seat.rater)
     values: dict[str, Any] = {
         "project": settings, "place": place, "card": card_of(seat, f"{place}/clips"), "version": seat.version,
-        "key": uuid.uuid4().hex, "undo_key": uuid.uuid4().hex, "wrong": wrong, "said": said or {},
+        "key": uuid.uuid4().hex, "undo_key": uuid.uuid4().hex, "wrong": wrong,
+        "said": said or said_before(seat),
         "notes": notes, "seat": seat.id,
         "training": member.stage if member.stage in TRAINING and not chat_of(seat) else "", "answered": member.answered,
         "guided": member.guided, "chat": chat_of(seat),
@@ -82,6 +84,12 @@ def question(
     if seat.shown.get("notes_first") and not notes:
         return visit.page("notes.html", status, **values)
     return visit.page("label.html", status, **values)
+
+
+def said_before(seat: Seat) -> dict[str, str]:
+    """Moments that were given once, where the answer was taken back: nobody watches again to give the same."""
+    signals = (seat.answer or {}).get("signals")
+    return {"signals": json.dumps(signals)} if signals else {}
 
 
 def notes(visit: Visit) -> Response:

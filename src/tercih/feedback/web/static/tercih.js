@@ -231,9 +231,13 @@
     const signals = JSON.parse(field.value || "[]");
     const draw = () => { field.value = JSON.stringify(signals); tally.textContent = signals.map((each) => (each[1] > 0 ? "+" : "−")).join("").slice(-12) || "0"; };
     for (const button of box.querySelectorAll("[data-signal]")) button.addEventListener("click", () => {
+      const early = video.paused && !video.played.length;
+      status(early ? box.dataset.early : "");
+      if (early) return;
       signals.push([Number(video.currentTime.toFixed(3)), Number(button.dataset.signal)]);
       draw();
     });
+    box.querySelector("[data-back]").addEventListener("click", () => { signals.pop(); draw(); });
     video.loop = false;
     box.hidden = false;
     draw();
@@ -247,6 +251,12 @@
     area.form.addEventListener("submit", () => sessionStorage.removeItem(name));
     area.addEventListener("keydown", (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) area.form.requestSubmit(); });
   };
+  // A clip that this browser cannot play, or that is not there.
+  const unplayable = (video) => {
+    const said = video.nextElementSibling;
+    if (said) { said.hidden = false; video.hidden = true; }
+  };
+  document.addEventListener("error", (event) => { if (event.target.matches("video")) unplayable(event.target); }, true);
 
   const fresh = () => {
     if (main().dataset.fresh) return;
@@ -254,6 +264,7 @@
     active = 0;
     ready = null;
     touch();
+    for (const video of main().querySelectorAll("video")) if (video.error) unplayable(video);
     const once = (selector, enhance) => { const found = main().querySelector(selector); if (found) enhance(found); };
     once("[data-ranking]", rank);
     once("[data-marks]", marking);
