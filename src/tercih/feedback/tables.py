@@ -153,8 +153,9 @@ account = sa.Table(
     "account",
     metadata,
     Column("rater", ForeignKey("rater.id"), primary_key=True),
-    Column("login", String(200), unique=True, nullable=False),
-    Column("password", String(200)),  # argon2; NULL where another service signs them in
+    Column("login", String(200), unique=True),  # NULL, as the password, where another service signs them in
+    Column("password", String(200)),  # argon2
+    Column("link", String(64), unique=True),  # a hash of that service and of whom it calls them
     Column("language", String(8), nullable=False),
 )
 

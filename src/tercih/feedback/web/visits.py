@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -33,6 +33,9 @@ from tercih.feedback.web.languages import LANGUAGES, preferred, say
 from tercih.feedback.web.limiter import Limiter
 from tercih.records import Clip, Item
 
+if TYPE_CHECKING:
+    from tercih.feedback.web.oidc import Issuer
+
 COOKIE, LANGUAGE_COOKIE = "tercih", "tercih-language"
 ERRORS = (400, 403, 404, 405, 409, 410, 413, 422, 429, 500, 503)  # that have a sentence of their own
 
@@ -52,6 +55,8 @@ class Site:
     database: Database
     queue: Queue
     clips: Path | None = None
+    issuer: "Issuer | None" = None
+    """The other service by which people may sign in."""
     by_login: Limiter = field(default_factory=lambda: Limiter(most=8))
     by_address: Limiter = field(default_factory=lambda: Limiter(most=40))
     pages: Environment = field(default_factory=lambda: environment())
@@ -71,6 +76,12 @@ class Visit:
     def who(self) -> Session:
         assert self.session is not None, "guarded() lets nobody in without"
         return self.session
+
+    @property
+    def issuer(self) -> "Issuer":
+        if self.site.issuer is None:
+            raise Refused(404)
+        return self.site.issuer
 
     @property
     def path(self) -> Mapping[str, Any]:

@@ -83,14 +83,16 @@ def upgrade() -> None:
     op.create_table(
         "account",
         sa.Column("rater", sa.String(length=64), nullable=False),
-        sa.Column("login", sa.String(length=200), nullable=False),
+        sa.Column("login", sa.String(length=200), nullable=True),
         sa.Column("password", sa.String(length=200), nullable=True),
+        sa.Column("link", sa.String(length=64), nullable=True),
         sa.Column("language", sa.String(length=8), nullable=False),
         sa.ForeignKeyConstraint(
             ["rater"],
             ["rater.id"],
         ),
         sa.PrimaryKeyConstraint("rater"),
+        sa.UniqueConstraint("link"),
         sa.UniqueConstraint("login"),
     )
     op.create_table(
