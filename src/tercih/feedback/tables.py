@@ -176,6 +176,7 @@ api_key = sa.Table(
     Column("name", String(100), nullable=False),
     Column("scopes", sa.JSON, nullable=False),
     Column("created", Float, nullable=False),
+    Column("used", Float),  # last, to keys.TOUCH_SECONDS
     Column("revoked", Boolean, nullable=False),
 )
 

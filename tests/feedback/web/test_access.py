@@ -18,6 +18,7 @@ from .conftest import PASSWORD, Browser, World, text
 
 PLACES = {
     "{project}": "p", "{secret}": "none", "{seat:int}": "1", "{place:int}": "0", "{rater}": "nobody", "{question}": "x",
+    "{key}": "x",
 }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import pytest
 from tercih.feedback import web
 from tercih.feedback.kinds import CHOICES, EITHER, KINDS
 from tercih.feedback.projects import Project
+from tercih.feedback.web.keys import SCOPES
 from tercih.feedback.web.languages import LANGUAGES, catalogue
 from tercih.feedback.web.visits import ERRORS
 
@@ -27,8 +28,9 @@ BUILT = {
     "role.": ("user", "assistant", "system", "tool"), "role_name.": ("rater", "lead", "admin", "service"),
     "state.": (
         "open", "full", "closed", "dissent", "withdrawn", "gold", "tutorial", "exam", "repeat", "active", "paused",
-        "erased",
+        "erased", "revoked",
     ),
+    "scope.": SCOPES,
     "seat.": ("done", "skipped", "expired"), "label.": (*EITHER, "plausible", "supported"), "answer.": CHOICES[2:],
     "wrong.": ("note", "notes", "plausible", "supported", *re.findall(WHERE, (WEB.parent / "kinds.py").read_text())),
 }  # fmt: skip

@@ -19,6 +19,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from tercih.feedback.database import Database
 from tercih.feedback.tables import account, api_key, event, invitation, rater, session
+from tercih.feedback.web.keys import revoke_beyond
 
 ROLES = ("rater", "lead", "admin")  # each may do what those before it may; "service" has keys and no pages
 SESSION_SECONDS = 14 * 86_400.0
@@ -229,10 +230,12 @@ def set_state(database: Database, who: str, state: str, by: str) -> None:
 
 
 def set_role(database: Database, who: str, role: str, by: str) -> None:
+    """Keys that the new role could not make hold no longer."""
     if role not in ROLES:
         raise AccountError(f"a role is one of {', '.join(ROLES)}, got {role!r}", "account.role")
     if who == by:
         raise AccountError("another admin has to change your own role", "account.own")
+    revoke_beyond(database, who, role)
     _change(database, who, {"role": role}, by, "role")
 
 

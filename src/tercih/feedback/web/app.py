@@ -13,7 +13,7 @@ from starlette.staticfiles import StaticFiles
 
 from tercih.feedback.database import Database
 from tercih.feedback.queue import Queue
-from tercih.feedback.web import elsewhere, judging, labelling, leading, peopling, signing
+from tercih.feedback.web import elsewhere, judging, keying, labelling, leading, peopling, signing
 from tercih.feedback.web.middleware import Bounded, Strict
 from tercih.feedback.web.visits import Page, Site, Visit, guarded, refusal, spoken
 
@@ -72,6 +72,9 @@ PAGES = (
     Entry("GET", "/lead/{project}/dissent/{question}/clips/{place:int}", leading.disputed_clip, "lead"),
     Entry("GET", "/lead/{project}/answers", leading.answers, "lead"),
     Entry("GET", "/log", leading.log, "lead"),
+    Entry("GET", "/keys", keying.keys, "lead"),
+    Entry("POST", "/keys", keying.make, "lead"),
+    Entry("POST", "/keys/{key}/revoke", keying.end, "lead"),
     Entry("GET", "/people", peopling.people, "lead"),
     Entry("POST", "/people/invite", peopling.invite, "lead"),
     Entry("POST", "/people/{rater}/state", peopling.set_state, "lead"),

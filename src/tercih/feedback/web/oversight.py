@@ -221,7 +221,7 @@ def add_guideline(database: Database, name: str, text: str, by: str) -> int:
     return int(version)
 
 
-def record(database: Database, kind: str, by: str, project: str, **payload: Any) -> None:
+def record(database: Database, kind: str, by: str, project: str | None = None, **payload: Any) -> None:
     """A line in the log, of what was done elsewhere."""
     with database.transaction(write=True) as connection:
         note(connection, kind, by, project, **payload)

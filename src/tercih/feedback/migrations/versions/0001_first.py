@@ -102,6 +102,7 @@ def upgrade() -> None:
         sa.Column("name", sa.String(length=100), nullable=False),
         sa.Column("scopes", sa.JSON(), nullable=False),
         sa.Column("created", sa.Float(), nullable=False),
+        sa.Column("used", sa.Float(), nullable=True),
         sa.Column("revoked", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(
             ["rater"],
