@@ -21,6 +21,7 @@ BUILT = {
         "coverage", "n_eff", "anchoring", "agreement", "left", "flips", "split_half", "exam", "golds", "saved",
         "dissent", "entropy",
     ],
+    "lead.": ["since", "until"],
     "quality.warn_": ["golds", "drift", "lean"],  # of which a part is put in at run time
     "kind.": KINDS, "ask.": KINDS, "error.": [str(code) for code in ERRORS], "answer.broken.": EITHER,
     "setting.": list(Project.__dataclass_fields__),

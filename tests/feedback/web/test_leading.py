@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from starlette.testclient import TestClient
 
 from tercih.feedback import tables
 from tercih.feedback.questions import Question
 from tercih.feedback.store import Store
+from tercih.feedback.web.api import api
+from tercih.feedback.web.keys import make_key
 
 from .conftest import World, text
 
@@ -178,6 +181,51 @@ def test_answers_are_found(world: World) -> None:
     assert found(text="100_") == 0
     assert found(page="1") == 0
     world.lead.get("/lead/p/answers?state=odd", 422)
+
+
+DAYS = [  # of answers at the last second of 5 November, and at the first and the last of 6 November 2026, UTC
+    ({}, 3),
+    ({"since": "2026-11-05"}, 3),
+    ({"since": "2026-11-06"}, 2),
+    ({"since": "2026-11-07"}, 0),
+    ({"until": "2026-11-06"}, 3),
+    ({"until": "2026-11-05"}, 1),
+    ({"since": "2026-11-06", "until": "2026-11-06"}, 2),
+    ({"since": "0001-01-01", "until": "9999-12-31"}, 3),
+]
+
+
+@pytest.mark.parametrize(("query", "count"), DAYS)
+def test_answers_of_some_days(world: World, query: dict[str, str], count: int) -> None:
+    for at, second in enumerate((-1, 0, 86_399)):
+        world.ask([text(f"a {at}"), text(f"b {at}")])
+        seat = world.ann.label()
+        world.ann.say(say="left")
+        here = sa.update(tables.assignment).where(tables.assignment.c.id == seat)
+        with world.database.transaction(write=True) as connection:
+            connection.execute(here.values(time=1_793_923_200.0 + second))
+    html = world.lead.get("/lead/p/answers?" + "&".join(f"{name}={value}" for name, value in query.items()))
+    assert html.count('class="thing found"') == count
+    assert "From (day, UTC)" in html
+    key = make_key(world.database, world.lead.who, "x", ["read"])
+    client = TestClient(api(world.database), headers={"authorization": f"Bearer {key}"})
+    for what in ("answers", "questions"):
+        assert len(client.get(f"/projects/p/{what}", params=query).json()) == count
+
+
+@pytest.mark.parametrize("day", ["yesterday", "2026-02-30", "20261105", "2026-W45-4", "5.11.2026", "2026-11-05T10:00"])
+def test_a_day_that_is_none(world: World, day: str) -> None:
+    for name in ("since", "until"):
+        html = world.lead.get(f"/lead/p/answers?{name}={day}", 422)
+        assert f"there is no day {day}." in html
+        key = make_key(world.database, world.lead.who, "x", ["read"])
+        client = TestClient(api(world.database), headers={"authorization": f"Bearer {key}"})
+        for what in ("answers", "questions"):
+            refused = client.get(f"/projects/p/{what}", params={name: day})
+            assert refused.status_code == 422
+            assert refused.json()["error"].startswith(f"{name}: ")
+    html = world.lead.get("/lead/p/answers?since=2026-11-06&until=2026-11-05", 422)
+    assert "The first day is after the last one." in html
 
 
 def test_progress_and_the_log(world: World) -> None:

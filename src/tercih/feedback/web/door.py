@@ -8,6 +8,7 @@ from fastapi import FastAPI, Path, Query, Request, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import AfterValidator
 from sqlalchemy.exc import IntegrityError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,6 +18,7 @@ from tercih.feedback.exchange.export import ExchangeError
 from tercih.feedback.kinds import AnswerError
 from tercih.feedback.projects import ProjectError
 from tercih.feedback.queue import Queue, QueueError
+from tercih.feedback.search import day
 from tercih.feedback.web.keys import Key, KeyRefused, check_key
 from tercih.feedback.web.schemas import Problem
 
@@ -37,6 +39,16 @@ ProjectName = Annotated[str, Path(min_length=1, max_length=64, pattern=PLAIN)]
 QuestionId = Annotated[str, Path(min_length=1, max_length=20, pattern=r"^[A-Za-z0-9_-]+$")]
 SeatId = Annotated[int, Path(ge=1, lt=2**53)]
 Filter = Annotated[str, Query(max_length=200, pattern=PLAIN)]
+
+
+def a_day(text: str) -> str:
+    """Raises ValueError for a day that is none; empty is no day."""
+    if text:
+        day(text)
+    return text
+
+
+Day = Annotated[str, Query(max_length=10, description="A day, such as 2026-11-05, in UTC"), AfterValidator(a_day)]
 After = Annotated[int, Query(ge=0, lt=2**53)]
 Limit = Annotated[int, Query(ge=1, le=1000)]
 

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from tercih.feedback.kinds import KINDS, MOST_CHARACTERS, AnswerError
 from tercih.feedback.projects import Project, ProjectError, make_project
+from tercih.feedback.search import day
 from tercih.feedback.store import Store
 from tercih.feedback.web import oversight, uploads
 from tercih.feedback.web.cards import answer_in_words, card_of
@@ -230,15 +231,32 @@ def decide(visit: Visit) -> Response:
 
 def answers(visit: Visit) -> Response:
     settings = settings_of(visit)
-    wanted = {name: visit.query(name).strip() for name in ("who", "state", "text")}
+    wanted = {name: visit.query(name).strip() for name in ("who", "state", "text", "since", "until")}
     if wanted["state"] not in ("", *FOUND):
         raise Refused(422)
-    page = page_of(visit)
-    rows = oversight.answers(visit.site.database, settings.id, page=page, **wanted)
-    shown, more = rows[: oversight.PAGE], len(rows) > oversight.PAGE
+    wrong, page = wrong_days(visit, wanted["since"], wanted["until"]), page_of(visit)
+    rows = [] if wrong else oversight.answers(visit.site.database, settings.id, page=page, **wanted)
     return visit.page(
-        "lead/answers.html", project=settings, rows=shown, more=more, number=page, wanted=wanted, states=FOUND
+        "lead/answers.html",
+        422 if wrong else 200,
+        project=settings,
+        rows=rows[: oversight.PAGE],
+        more=len(rows) > oversight.PAGE,
+        number=page,
+        wanted=wanted,
+        states=FOUND,
+        wrong=wrong,
     )
+
+
+def wrong_days(visit: Visit, since: str, until: str) -> str:
+    """What is wrong with the days asked for; empty where nothing is."""
+    for text in filter(None, (since, until)):
+        try:
+            day(text)
+        except ValueError:
+            return visit.say("lead.no_day", text=text[:40])
+    return visit.say("lead.days_turned") if since and until and day(since) > day(until) else ""
 
 
 def log(visit: Visit) -> Response:
