@@ -33,7 +33,10 @@ BUILT = {
     ),
     "scope.": SCOPES,
     "seat.": ("done", "skipped", "expired"), "label.": (*EITHER, "plausible", "supported"), "answer.": CHOICES[2:],
-    "wrong.": ("note", "notes", "plausible", "supported", *re.findall(WHERE, (WEB.parent / "kinds.py").read_text())),
+    "wrong.": (
+        "answer", "note", "notes", "plausible", "supported",
+        *re.findall(WHERE, (WEB.parent / "kinds.py").read_text()),
+    ),
 }  # fmt: skip
 
 
