@@ -190,6 +190,14 @@ invitation = sa.Table(
     Column("used", Float),
 )
 
+failure = sa.Table(  # wrong passwords, invitations and keys of the last minutes, for web.limiter
+    "failure",
+    metadata,
+    Column("name", String(64), nullable=False),  # a hash of what was tried, or from where
+    Column("time", Float, nullable=False, index=True),
+    Index("failure_name", "name", "time"),
+)
+
 # What the server leaves to `tercih worker`
 
 job = sa.Table(

@@ -19,7 +19,7 @@ from tercih.feedback.kinds import AnswerError
 from tercih.feedback.projects import ProjectError
 from tercih.feedback.queue import Queue, QueueError
 from tercih.feedback.search import day
-from tercih.feedback.web.keys import Key, KeyRefused, check_key
+from tercih.feedback.web.keys import Key, KeyRefused, KeyUnknown, check_key
 from tercih.feedback.web.schemas import Problem
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,8 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     for status, what in {
         400: "The body cannot be read", 401: "No key, or one that is not known", 403: "The key may not do this",
         404: "There is no such thing", 409: "It is not as the request assumes", 410: "Too late",
-        413: "The body is too large", 422: "The request says something that cannot be", 503: "The database is busy",
+        413: "The body is too large", 422: "The request says something that cannot be",
+        429: "Too many unknown keys", 503: "The database is busy",
     }.items()
 }  # fmt: skip
 
@@ -71,7 +72,14 @@ def need(scope: str) -> Callable[..., Key]:
     def check(
         request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)] = None
     ) -> Key:
-        key = check_key(database_of(request), request.headers.get("authorization"))
+        try:
+            key = check_key(database_of(request), request.headers.get("authorization"))
+        except KeyUnknown:
+            limiter, address = request.app.state.by_address, request.client.host if request.client else ""
+            if not limiter.allows(address):
+                raise KeyRefused("too many unknown keys from this address; wait five minutes", 429) from None
+            limiter.failed(address)
+            raise
         key.need(scope)
         return key
 

@@ -28,6 +28,10 @@ class KeyRefused(ValueError):
         self.status = status
 
 
+class KeyUnknown(KeyRefused):
+    """It looks like a key, but is none."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Key:
     """What a key may do, and in whose name."""
@@ -97,7 +101,7 @@ def check_key(database: Database, header: str | None) -> Key:
     with database.transaction() as connection:
         row = connection.execute(query).first()
     if row is None or row.revoked or row.state == "erased":
-        raise KeyRefused("this key is unknown or was revoked")
+        raise KeyUnknown("this key is unknown or was revoked")
     now = clock.time()
     if row.used is None or now - row.used > TOUCH_SECONDS:
         with database.transaction(write=True) as connection:

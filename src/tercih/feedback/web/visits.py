@@ -57,9 +57,13 @@ class Site:
     clips: Path | None = None
     issuer: "Issuer | None" = None
     """The other service by which people may sign in."""
-    by_login: Limiter = field(default_factory=lambda: Limiter(most=8))
-    by_address: Limiter = field(default_factory=lambda: Limiter(most=40))
+    by_login: Limiter = field(init=False)
+    by_address: Limiter = field(init=False)
     pages: Environment = field(default_factory=lambda: environment())
+
+    def __post_init__(self) -> None:
+        self.by_login = Limiter(database=self.database, kind="login", most=8)
+        self.by_address = Limiter(database=self.database, kind="address", most=40)
 
 
 @dataclass(kw_only=True)

@@ -64,6 +64,13 @@ def upgrade() -> None:
     )
     op.create_index("job_waiting", "job", ["state", "id"], unique=False)
     op.create_table(
+        "failure",
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("time", sa.Float(), nullable=False),
+    )
+    op.create_index("failure_name", "failure", ["name", "time"], unique=False)
+    op.create_index(op.f("ix_failure_time"), "failure", ["time"], unique=False)
+    op.create_table(
         "project",
         sa.Column("id", sa.String(length=64), nullable=False),
         sa.Column("config", sa.JSON(), nullable=False),
@@ -287,6 +294,9 @@ def downgrade() -> None:
     op.drop_table("job")
     op.drop_table("item")
     op.drop_table("invitation")
+    op.drop_index(op.f("ix_failure_time"), table_name="failure")
+    op.drop_index("failure_name", table_name="failure")
+    op.drop_table("failure")
     op.drop_index(op.f("ix_event_rater"), table_name="event")
     op.drop_index(op.f("ix_event_project"), table_name="event")
     op.drop_table("event")
