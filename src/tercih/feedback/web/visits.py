@@ -161,6 +161,7 @@ def answer(page: Page, visit: Visit) -> Response:
     try:
         if changes(visit.request):
             not_forged(visit)
+        storable(visit)
         return page(visit)
     except Exception as error:
         return refusal(visit, error)
@@ -181,6 +182,15 @@ def not_forged(visit: Visit) -> None:
     strange = origin is not None and urlsplit(origin).netloc != headers.get("host")
     if strange or headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
         raise Refused(403, "error.forged")
+
+
+def storable(visit: Visit) -> None:
+    """PostgreSQL keeps no NUL in a text, and no browser sends one."""
+    if any("\0" in str(value) for value in visit.path.values()):
+        raise Refused(404)
+    said = (*visit.request.query_params.values(), *visit.form.values())
+    if any(isinstance(value, str) and "\0" in value for value in said):
+        raise Refused(422)
 
 
 def refusal(visit: Visit, error: Exception) -> Response:
