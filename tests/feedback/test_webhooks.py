@@ -2,7 +2,6 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,8 +41,9 @@ def address() -> Iterator[str]:
 
 
 @pytest.fixture
-def database(tmp_path: Path, address: str) -> Iterator[Database]:
-    with Database(tmp_path / "s.db") as made:
+def database(anywhere: str, address: str) -> Iterator[Database]:
+    """On SQLite, and on PostgreSQL."""
+    with Database(anywhere) as made:
         make_project(made, Project(id="p", webhook=address))
         make_project(made, Project(id="quiet"))
         yield made
