@@ -276,7 +276,8 @@ def test_progress_and_the_log(world: World) -> None:
 
 
 def test_a_run_of_its_own_is_named_but_not_offered(world: World) -> None:
-    Store(world.database).ask([Question(items=(text("a"), text("b")), run="My Run", step=0, index=0)])
+    with world.database.transaction(write=True) as connection:
+        connection.execute(tables.project.insert().values(id="My Run", config={}, created=0.0))
     assert "(of a run, not for people)" in world.lead.get("/lead")
     assert "My Run" not in world.ann.get("/")
     world.ann.get("/projects/My%20Run/label", 422)
