@@ -21,6 +21,12 @@ class ProjectError(ValueError):
     """A project that cannot be as it was described."""
 
 
+def check_name(name: str) -> None:
+    """Raises ProjectError for what cannot be a project's `id`."""
+    if not NAME.fullmatch(name):
+        raise ProjectError(f"project.id must be small letters, digits, dots and dashes, got {name!r}")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Project:
     """The settings of one project; a JSON file of these fields makes one."""
@@ -73,8 +79,7 @@ class Project:
     """Steps that are shown in a second, at most 30."""
 
     def __post_init__(self) -> None:
-        if not NAME.fullmatch(self.id):
-            raise ProjectError(f"project.id must be small letters, digits, dots and dashes, got {self.id!r}")
+        check_name(self.id)
         if self.kind not in KINDS:
             raise ProjectError(f"project.kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
         if self.votes < 1:

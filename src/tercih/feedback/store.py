@@ -56,7 +56,8 @@ class Store:
         With another `state`, "gold", "tutorial" or "exam", they stand outside the common queue, for every rater once;
         with "chat" too, for the one rater whose conversation they are about.
 
-        Raises `StoreError` if a question of this run, step and index is about other items. Of two items that read the
+        Raises `StoreError` if a question of this run, step and index is about other items, `ProjectError` if its project
+        (its run, where it names none) is a new one that cannot have that name. Of two items that read the
         same the first one stored is kept, with its tokens and its origin.
         """
         items = {each.id: each for asked in questions for each in asked.items}
@@ -65,6 +66,8 @@ class Store:
             _insert(connection, item, [tables.item_row(each) for key, each in items.items() if key not in stored])
             places = {asked.project or asked.run for asked in questions}
             made = _ids(connection, project, places)
+            for name in sorted(places - made):
+                check_name(name)
             new_places = [{"id": name, "config": {}, "created": clock.time()} for name in sorted(places - made)]
             _insert(connection, project, new_places)
             before = _rows(connection, question, [asked.id for asked in questions])

@@ -153,8 +153,9 @@ account = sa.Table(
     "account",
     metadata,
     Column("rater", ForeignKey("rater.id"), primary_key=True),
-    Column("login", String(200), unique=True, nullable=False),
-    Column("password", String(200)),  # argon2; NULL where another service signs them in
+    Column("login", String(200), unique=True),  # NULL, as the password, where another service signs them in
+    Column("password", String(200)),  # argon2
+    Column("link", String(64), unique=True),  # a hash of that service and of whom it calls them
     Column("language", String(8), nullable=False),
 )
 
@@ -175,6 +176,7 @@ api_key = sa.Table(
     Column("name", String(100), nullable=False),
     Column("scopes", sa.JSON, nullable=False),
     Column("created", Float, nullable=False),
+    Column("used", Float),  # last, to keys.TOUCH_SECONDS
     Column("revoked", Boolean, nullable=False),
 )
 
@@ -186,6 +188,14 @@ invitation = sa.Table(
     Column("stratum", String(64)),
     Column("expires", Float, nullable=False),
     Column("used", Float),
+)
+
+failure = sa.Table(  # wrong passwords, invitations and keys of the last minutes, for web.limiter
+    "failure",
+    metadata,
+    Column("name", String(64), nullable=False),  # a hash of what was tried, or from where
+    Column("time", Float, nullable=False, index=True),
+    Index("failure_name", "name", "time"),
 )
 
 # What the server leaves to `tercih worker`

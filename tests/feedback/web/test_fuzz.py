@@ -1,5 +1,6 @@
 """Whatever a form holds, the answer is a page: no error of the server's own, and nothing half-written."""
 
+import re
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,7 +18,7 @@ NAMES = (
     "say", "choice", "key", "version", "seconds", "note", "notes", "confidence", "critique", "correction",
     "completion", "quotes", "spans", "signals", "order", "place0", "place1", "plausible", "supported", "login",
     "password", "role", "stratum", "state", "sure", "text", "id", "title", "kind", "votes", "most_votes", "quotas",
-    "golds", "repeats", "language", "back", "webhook", "turn", "low", "high", "lease_minutes",
+    "golds", "repeats", "language", "back", "webhook", "turn", "low", "high", "lease_minutes", "name", "scope_read",
 )  # fmt: skip
 ODD = st.sampled_from(
     [
@@ -26,6 +27,12 @@ ODD = st.sampled_from(
     ]
 )  # fmt: skip
 FIELDS = st.dictionaries(st.sampled_from(NAMES), st.one_of(ODD, st.text(max_size=40)), max_size=8)
+WANTED = st.dictionaries(
+    st.sampled_from(["who", "state", "text", "since", "until", "page", "project", "kind", "added", "code"]),
+    st.one_of(ODD, st.text(max_size=40), st.sampled_from(["2026-11-05", "2026-02-30", "9999-12-31", "0000-01-01"])),
+    max_size=5,
+)
+GETS = [entry for entry in PAGES if entry.method == "GET"]
 POSTS = [entry for entry in PAGES if entry.method == "POST"]
 LOOSE = settings(
     max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -35,7 +42,7 @@ LOOSE = settings(
 def address(path: str, world: World, seat: int, chat: str) -> str:
     known = {
         "{project}": "p", "{seat:int}": str(seat), "{rater}": world.bob.who, "{question}": "nothing", "{secret}": "x",
-        "{chat}": chat,
+        "{chat}": chat, "{key}": "x", "{place:int}": "0",
     }  # fmt: skip
     for name, value in known.items():
         path = path.replace(name, value)
@@ -92,3 +99,28 @@ def test_any_form_on_any_page_gets_a_page(world: World, entry: Any, fields: dict
     assert answer.status_code < 500, (entry.path, fields, who)
     if answer.history:
         assert str(answer.url).startswith("http://testserver/"), "a form led to another site"
+
+
+@LOOSE
+@given(entry=st.sampled_from(GETS), wanted=WANTED, who=st.sampled_from(["ann", "lead", "admin"]))
+def test_any_search_gets_a_page(world: World, entry: Any, wanted: dict[str, str], who: str) -> None:
+    place = address(entry.path, world, 1)
+    answer = getattr(world, who).client.get(place, params=wanted, follow_redirects=False)
+    assert answer.status_code < 500, (place, wanted, who)
+
+
+def test_no_nul_reaches_the_database(world: World) -> None:
+    for entry in PAGES:
+        if entry.path == "/logout":
+            continue
+        world.admin.get("/")
+        path = address(entry.path, world, 1)
+        for name in NAMES if entry.method == "POST" else ("who", "kind", "project", "text", "state", "code"):
+            said = {"data": {"csrf": world.admin.csrf, name: "a\0"}} if entry.method == "POST" else {
+                "params": {name: "a\0"}}  # fmt: skip
+            status = world.admin.client.request(entry.method, path, **said, follow_redirects=False).status_code
+            assert status in (404, 410, 422), (path, name)
+        if "{" in entry.path:
+            data = {"csrf": world.admin.csrf} if entry.method == "POST" else None
+            nul = re.sub(r"{\w+}", "%00", re.sub(r"{\w+:int}", "1", entry.path))
+            assert world.admin.client.request(entry.method, nul, data=data).status_code < 500, nul

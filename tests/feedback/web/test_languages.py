@@ -9,6 +9,7 @@ import pytest
 from tercih.feedback import web
 from tercih.feedback.kinds import CHOICES, EITHER, KINDS
 from tercih.feedback.projects import Project
+from tercih.feedback.web.keys import SCOPES
 from tercih.feedback.web.languages import LANGUAGES, catalogue
 from tercih.feedback.web.visits import ERRORS
 
@@ -20,6 +21,7 @@ BUILT = {
         "coverage", "n_eff", "anchoring", "agreement", "left", "flips", "split_half", "exam", "golds", "saved",
         "dissent", "entropy",
     ],
+    "lead.": ["since", "until"],
     "quality.warn_": ["golds", "drift", "lean"],  # of which a part is put in at run time
     "kind.": KINDS, "ask.": KINDS, "error.": [str(code) for code in ERRORS], "answer.broken.": EITHER,
     "setting.": list(Project.__dataclass_fields__),
@@ -27,11 +29,14 @@ BUILT = {
     "role.": ("user", "assistant", "system", "tool"), "role_name.": ("rater", "lead", "admin", "service"),
     "state.": (
         "open", "full", "closed", "dissent", "withdrawn", "gold", "tutorial", "exam", "repeat", "active", "paused",
-        "erased", "chat",
+        "erased", "chat", "revoked",
     ),
-    "live.": ("waiting", "nobody", "acting", "over", "stopped"),
+    "live.": ("waiting", "nobody", "acting", "over", "stopped"), "scope.": SCOPES,
     "seat.": ("done", "skipped", "expired"), "label.": (*EITHER, "plausible", "supported"), "answer.": CHOICES[2:],
-    "wrong.": ("note", "notes", "plausible", "supported", *re.findall(WHERE, (WEB.parent / "kinds.py").read_text())),
+    "wrong.": (
+        "answer", "note", "notes", "plausible", "supported",
+        *re.findall(WHERE, (WEB.parent / "kinds.py").read_text()),
+    ),
 }  # fmt: skip
 
 

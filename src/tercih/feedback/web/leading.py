@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from tercih.feedback.kinds import KINDS, MOST_CHARACTERS, AnswerError
 from tercih.feedback.projects import Project, ProjectError, make_project
+from tercih.feedback.search import day
 from tercih.feedback.store import Store
 from tercih.feedback.web import oversight, uploads
 from tercih.feedback.web.cards import answer_in_words, card_of
@@ -40,8 +41,9 @@ def new(visit: Visit) -> Response:
         settings = Project.of(str(given.get("id", "")), {k: v for k, v in given.items() if k != "id"})
         if any(row["id"] == settings.id for row in oversight.all_projects(visit.site.database)):
             raise ProjectError(visit.say("lead.taken", name=settings.id))
-    except (ProjectError, TypeError, ValueError) as error:
-        return settings_form(visit, said(visit), new=True, wrong=str(error), status=422)
+    except (ProjectError, TypeError, ValueError, RecursionError) as error:
+        wrong = in_words(visit, error) if isinstance(error, UploadError) else str(error)
+        return settings_form(visit, said(visit), new=True, wrong=wrong, status=422)
     make_project(visit.site.database, settings)
     oversight.record(visit.site.database, "project", visit.who.rater, settings.id)
     return visit.go(f"/lead/{settings.id}")
@@ -129,7 +131,7 @@ def uploaded(visit: Visit) -> str | None:
     try:
         return file.file.read().decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise UploadError("the file is not UTF-8 text") from None
+        raise UploadError("upload.not_text") from None
 
 
 def settings_of(visit: Visit) -> Project:
@@ -158,12 +160,20 @@ def questions(visit: Visit) -> Response:
     try:
         text = uploaded(visit)
         if text is None:
-            raise UploadError(visit.say("lead.no_file"))
+            raise UploadError("lead.no_file")
         counts = uploads.ask_all(Store(visit.site.database), settings, text)
     except UploadError as error:
-        return project(visit, 422, wrong=str(error))
+        return project(visit, 422, wrong=in_words(visit, error))
     oversight.record(visit.site.database, "questions", visit.who.rater, settings.id, **counts)
     return visit.go(f"/lead/{settings.id}?added={sum(counts.values())}")
+
+
+def in_words(visit: Visit, error: UploadError) -> str:
+    values = dict(error.values)
+    if where := values.pop("where", None):
+        values["what"] = visit.say(f"wrong.{where}", **values)
+    said = visit.say(error.word, **values)
+    return visit.say("upload.line", line=error.line, what=said) if error.line else said
 
 
 def guidelines(visit: Visit) -> Response:
@@ -230,15 +240,32 @@ def decide(visit: Visit) -> Response:
 
 def answers(visit: Visit) -> Response:
     settings = settings_of(visit)
-    wanted = {name: visit.query(name).strip() for name in ("who", "state", "text")}
+    wanted = {name: visit.query(name).strip() for name in ("who", "state", "text", "since", "until")}
     if wanted["state"] not in ("", *FOUND):
         raise Refused(422)
-    page = page_of(visit)
-    rows = oversight.answers(visit.site.database, settings.id, page=page, **wanted)
-    shown, more = rows[: oversight.PAGE], len(rows) > oversight.PAGE
+    wrong, page = wrong_days(visit, wanted["since"], wanted["until"]), page_of(visit)
+    rows = [] if wrong else oversight.answers(visit.site.database, settings.id, page=page, **wanted)
     return visit.page(
-        "lead/answers.html", project=settings, rows=shown, more=more, number=page, wanted=wanted, states=FOUND
+        "lead/answers.html",
+        422 if wrong else 200,
+        project=settings,
+        rows=rows[: oversight.PAGE],
+        more=len(rows) > oversight.PAGE,
+        number=page,
+        wanted=wanted,
+        states=FOUND,
+        wrong=wrong,
     )
+
+
+def wrong_days(visit: Visit, since: str, until: str) -> str:
+    """What is wrong with the days asked for; empty where nothing is."""
+    for text in filter(None, (since, until)):
+        try:
+            day(text)
+        except ValueError:
+            return visit.say("lead.no_day", text=text[:40])
+    return visit.say("lead.days_turned") if since and until and day(since) > day(until) else ""
 
 
 def log(visit: Visit) -> Response:

@@ -11,6 +11,7 @@ from tercih.feedback import kinds
 from tercih.feedback.database import Database
 from tercih.feedback.projects import Project, ProjectError
 from tercih.feedback.queue import QueueError, Seat, Unknown, seat_of
+from tercih.feedback.search import on_days
 from tercih.feedback.store import load_items
 from tercih.feedback.tables import account, assignment, event, guideline, item, member, question, rater
 from tercih.feedback.tables import project as projects
@@ -161,8 +162,11 @@ def adjudicate(database: Database, name: str, key: str, by: str, answer: Mapping
 # Looking things up
 
 
-def answers(database: Database, name: str, *, who: str, state: str, text: str, page: int) -> Rows:
-    """Answers and skips in a project, the latest first; `text` is looked for in what was shown and what was said."""
+def answers(
+    database: Database, name: str, *, who: str, state: str, text: str, since: str, until: str, page: int
+) -> Rows:
+    """Answers and skips in a project, the latest first; `text` is looked for in what was shown and what was said,
+    `since` and `until` are days. Raises ValueError for a day that is none."""
     query = (
         sa.select(
             *(assignment.c[column] for column in ("id", "rater", "state", "answer", "time", "seconds", "version")),
@@ -173,6 +177,7 @@ def answers(database: Database, name: str, *, who: str, state: str, text: str, p
         .order_by(assignment.c.time.desc(), assignment.c.id.desc())
     )
     query = query.where(assignment.c.state == state) if state else query.where(assignment.c.state != "leased")
+    query = query.where(*on_days(since, until))
     if who:
         query = query.where(assignment.c.rater == who)
     if text:
@@ -221,7 +226,7 @@ def add_guideline(database: Database, name: str, text: str, by: str) -> int:
     return int(version)
 
 
-def record(database: Database, kind: str, by: str, project: str, **payload: Any) -> None:
+def record(database: Database, kind: str, by: str, project: str | None = None, **payload: Any) -> None:
     """A line in the log, of what was done elsewhere."""
     with database.transaction(write=True) as connection:
         note(connection, kind, by, project, **payload)

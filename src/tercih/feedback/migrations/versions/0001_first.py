@@ -64,6 +64,13 @@ def upgrade() -> None:
     )
     op.create_index("job_waiting", "job", ["state", "id"], unique=False)
     op.create_table(
+        "failure",
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("time", sa.Float(), nullable=False),
+    )
+    op.create_index("failure_name", "failure", ["name", "time"], unique=False)
+    op.create_index(op.f("ix_failure_time"), "failure", ["time"], unique=False)
+    op.create_table(
         "project",
         sa.Column("id", sa.String(length=64), nullable=False),
         sa.Column("config", sa.JSON(), nullable=False),
@@ -83,14 +90,16 @@ def upgrade() -> None:
     op.create_table(
         "account",
         sa.Column("rater", sa.String(length=64), nullable=False),
-        sa.Column("login", sa.String(length=200), nullable=False),
+        sa.Column("login", sa.String(length=200), nullable=True),
         sa.Column("password", sa.String(length=200), nullable=True),
+        sa.Column("link", sa.String(length=64), nullable=True),
         sa.Column("language", sa.String(length=8), nullable=False),
         sa.ForeignKeyConstraint(
             ["rater"],
             ["rater.id"],
         ),
         sa.PrimaryKeyConstraint("rater"),
+        sa.UniqueConstraint("link"),
         sa.UniqueConstraint("login"),
     )
     op.create_table(
@@ -100,6 +109,7 @@ def upgrade() -> None:
         sa.Column("name", sa.String(length=100), nullable=False),
         sa.Column("scopes", sa.JSON(), nullable=False),
         sa.Column("created", sa.Float(), nullable=False),
+        sa.Column("used", sa.Float(), nullable=True),
         sa.Column("revoked", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(
             ["rater"],
@@ -361,6 +371,9 @@ def downgrade() -> None:
     op.drop_table("job")
     op.drop_table("item")
     op.drop_table("invitation")
+    op.drop_index(op.f("ix_failure_time"), table_name="failure")
+    op.drop_index("failure_name", table_name="failure")
+    op.drop_table("failure")
     op.drop_index(op.f("ix_event_rater"), table_name="event")
     op.drop_index(op.f("ix_event_project"), table_name="event")
     op.drop_table("event")
