@@ -20,9 +20,10 @@ SECRET = "TERCIH_WEBHOOK_SECRET"
 class Worker:
     """Weigh the raters, score what may be asked next, talk as the policy: jobs from the server's own database.
 
-    Any number of workers may run; one that is killed loses nothing, for another one takes its job when the lease has
-    run out. What to ask next needs --model, chat needs --policy; without them a worker needs no torch. With a secret
-    in TERCIH_WEBHOOK_SECRET it also tells every answer to the webhook of its project, signed with that secret.
+    How questions are chosen is said in each project's settings. Any number of workers may run; one that is killed loses
+    nothing, for another one takes its job when the lease has run out. What to ask next needs --model, chat needs
+    --policy; without them a worker needs no torch. With a secret in TERCIH_WEBHOOK_SECRET it also tells every answer to
+    the webhook of its project, signed with that secret.
     """
 
     database: str
@@ -31,12 +32,6 @@ class Worker:
     """Reward models for what to ask next: folders, of several models trained apart for the rules that compare them."""
     policy: Path | None = None
     """A model or run folder that talks to raters."""
-    rule: str = "d_optimal"
-    """How the active arm chooses: d_optimal, bald, variance or double_thompson."""
-    random_share: float = 0.5
-    """The share of questions that are chosen at random, at least 0.2."""
-    ahead: int = 50
-    """How many chosen questions wait for raters."""
     lease_seconds: float = jobs.LEASE_SECONDS
     """After how long without a sign of life another worker takes a job."""
     every: float = 2.0
@@ -60,9 +55,6 @@ def main(config: Worker) -> None:
             database=database,
             models=tuple(map(_reward_model, config.model)),
             policy=None if config.policy is None else _policy(config.policy),
-            rule=config.rule,
-            random_share=config.random_share,
-            ahead=config.ahead,
             seed=config.seed,
             lease_seconds=config.lease_seconds,
         )

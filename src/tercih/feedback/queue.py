@@ -237,6 +237,10 @@ class Queue:
         self._projects[name] = (self.now(), settings)
         return settings
 
+    def changed(self, name: str) -> None:
+        """A project's settings were changed: they are looked up at once, not when they are a few seconds old."""
+        self._projects.pop(name, None)
+
     # Finding a question
 
     def _held(self, connection: sa.Connection, project: str, rater: str, besides: Collection[int]) -> int | None:

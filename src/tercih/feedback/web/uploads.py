@@ -14,7 +14,7 @@ USES = {"question": "open", "gold": "gold", "tutorial": "tutorial", "exam": "exa
 SPEC = (
     "gold", "explanation", "rule", "evidence", "suggestion", "low", "high", "aspect", "labels",
 )  # fmt: skip
-KNOWN = {"use", "kind", "votes", "prompt", "completions", "clips", "origins", *SPEC}
+KNOWN = {"use", "kind", "votes", "prompt", "completions", "clips", "origins", "task", *SPEC}
 MOST_LINES = 100_000
 
 
@@ -84,10 +84,12 @@ def _question(row: Any, settings: Project) -> tuple[str, Question]:
 
 
 def _items(row: Mapping[str, Any], kind: str) -> tuple[Item, ...]:
+    """`task`, which says what agents are compared at, is a column of all of them."""
+    columns = {"task": _task(row["task"])} if "task" in row else {}
     if "clips" in row:
         if not KINDS[kind].clips:
             raise UploadError(f"a {kind} is about texts, not clips")
-        return tuple(_clip(each) for each in row["clips"])
+        return tuple(_clip(each, columns) for each in row["clips"])
     if "prompt" not in row:
         raise UploadError("prompt is missing")
     prompt, completions = _content(row["prompt"], "prompt"), row.get("completions")
@@ -99,12 +101,18 @@ def _items(row: Mapping[str, Any], kind: str) -> tuple[Item, ...]:
     if not isinstance(origins, list) or len(origins) != len(completions):
         raise UploadError("origins must be a list as long as completions")
     return tuple(
-        Text(prompt=prompt, completion=_content(each, "completions"), origin=str(origin))
+        Text(prompt=prompt, completion=_content(each, "completions"), origin=str(origin), columns=columns)
         for each, origin in zip(completions, origins, strict=True)
     )
 
 
-def _clip(each: Any) -> Clip:
+def _task(said: Any) -> str:
+    if not isinstance(said, str) or not 0 < len(said.strip()) <= 100:
+        raise UploadError("task must be a name of at most 100 characters")
+    return said.strip()
+
+
+def _clip(each: Any, columns: Mapping[str, Any]) -> Clip:
     if not isinstance(each, dict):
         raise UploadError('a clip is an object such as {"media": "a.mp4", "digest": "…", "seconds": 2.5}')
     try:
@@ -114,6 +122,7 @@ def _clip(each: Any) -> Clip:
             seconds=float(each["seconds"]),
             steps=str(each.get("steps", "")),
             origin=str(each.get("origin", "")),
+            columns=columns,
         )
     except KeyError as error:
         raise UploadError(f"a clip needs {error.args[0]}") from None
