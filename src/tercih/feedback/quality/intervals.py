@@ -1,6 +1,7 @@
 """Intervals that respect clusters: a rater's judgements, or an item's, stand or fall together."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -63,7 +64,7 @@ def clustered_mean(
     names, cluster_J = np.unique(np.asarray(clusters), return_inverse=True)
     if len(names) < 2:
         raise ValueError(f"an interval needs at least two clusters, got {len(names)}")
-    columns: list[Floats] = []
+    columns: list[npt.NDArray[Any]] = []
     for sign, on_J in ((1, ~side_J), (-1, side_J)):
         if minus is None and sign < 0:
             continue

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from tercih.feedback.acquisition import RULES
 from tercih.feedback.kinds import KINDS, MOST_CHARACTERS, AnswerError
 from tercih.feedback.projects import Project, ProjectError, make_project
+from tercih.feedback.search import Filters, latest
 from tercih.feedback.store import Store
 from tercih.feedback.web import oversight, uploads
 from tercih.feedback.web.cards import answer_in_words, card_of
@@ -248,7 +249,11 @@ def answers(visit: Visit) -> Response:
     if wanted["state"] not in ("", *FOUND):
         raise Refused(422)
     page = page_of(visit)
-    rows = oversight.answers(visit.site.database, settings.id, page=page, **wanted)
+    filters = Filters(rater=wanted["who"], words=wanted["text"])
+    with visit.site.database.transaction() as connection:
+        rows = latest(
+            connection, settings.id, filters, wanted["state"], skip=page * oversight.PAGE, limit=oversight.PAGE + 1
+        )
     shown, more = rows[: oversight.PAGE], len(rows) > oversight.PAGE
     return visit.page(
         "lead/answers.html", project=settings, rows=shown, more=more, number=page, wanted=wanted, states=FOUND
