@@ -98,6 +98,13 @@ def test_the_arm_is_off_while_it_saves_nothing(
     assert (said["chosen"], said["active"]) == (20, True)
 
 
+def test_all_at_random_is_a_setting(store: Store, models: tuple[Path, ...]) -> None:
+    settle(store, random_share=1.0, ahead=4)
+    ask(store, 10)
+    said = scores(Bench(database=store.database, models=models[:1]), JOB)
+    assert (said["chosen"], said["random"], said["active"], said["why"]) == (4, 4, False, "random")
+
+
 def test_an_arm_whose_features_say_nothing_switches_itself_off(store: Store, models: tuple[Path, ...]) -> None:
     """The negative control, through the whole worker: people toss coins."""
     settle(store, random_share=0.2, ahead=10)

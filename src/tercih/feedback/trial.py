@@ -33,6 +33,7 @@ FOLDS = 5  # of the random arm: each is judged on by what was learned from the o
 BLOCKS = 20
 ORDERS = 2  # in which questions are learned from
 POWER = 0.8
+MOST_LOST = math.log(10)  # ten times the labels: more than that no curve tells
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,7 +83,7 @@ def trial(phi_ND: Floats, target_N: Floats, active_N: Bools, *, seed: int = 0) -
     reach, rare = stats.t.ppf([0.975, POWER], BLOCKS - 1).tolist()
 
     def share(nats: float) -> float:
-        return 1 - math.exp(-max(nats / slope, -10.0)) if slope > 0 else math.nan
+        return 1 - math.exp(-max(nats / slope, -MOST_LOST)) if slope > 0 else math.nan
 
     low, high = gain - reach * error, gain + reach * error
     return Trial(

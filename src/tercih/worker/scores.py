@@ -63,7 +63,7 @@ def scores(bench: Bench, job: Job) -> dict[str, Any]:
     chosen = choose(score_N, wanted, share, rng, sampler=settings.rule)
     moved = write_choice(bench.database, list(pool.open_pairs), score_N, chosen, settings.rule, version)
     by_chance = sum(each.sampler == RANDOM for each in chosen)
-    said = {"active": pays and share < 1, "rule": settings.rule, "random_share": share, "why": _why(stands)}
+    said = {"active": pays and share < 1, "rule": settings.rule, "random_share": share, "why": _why(settings, stands)}
     write_fit(bench.database, name, "savings", version, said | ({} if stands is None else asdict(stands)))
     return {"chosen": moved, "random": by_chance, "waiting": waiting + moved, **said}
 
@@ -105,8 +105,10 @@ def _trial(feature_BD: Floats, known_N2: Ints, pool: Pool) -> Trial | None:
     return trial(feature_BD[known_N2[:, 0]] - feature_BD[known_N2[:, 1]], pool.target_N, pool.active_N)
 
 
-def _why(stands: Trial | None) -> str:
+def _why(settings: Project, stands: Trial | None) -> str:
     """A key of the page's words."""
+    if settings.random_share == 1:
+        return "random"
     if stands is None:
         return "early"
     if stands.final:

@@ -22,7 +22,7 @@ BUILT = {
         "dissent", "entropy", "shift", "pass", "adjudicated", "retest", "seconds", "worst_task", "learning", "source",
     ],
     "source.": ("rater", "kind", "sampler", "origin"), "rule.": RULES,
-    "saves.": ("early", "trial", "behind", "saves", "unsure"),
+    "saves.": ("random", "early", "trial", "behind", "saves", "unsure"),
     "quality.warn_": ["golds", "drift", "lean"],  # of which a part is put in at run time
     "kind.": KINDS, "ask.": KINDS, "error.": [str(code) for code in ERRORS], "answer.broken.": EITHER,
     "setting.": list(Project.__dataclass_fields__),
