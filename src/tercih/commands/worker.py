@@ -23,10 +23,10 @@ SECRET = "TERCIH_WEBHOOK_SECRET"
 class Worker:
     """Weigh the raters, score what may be asked next, talk as the policy, film: jobs from the server's own database.
 
-    Any number of workers may run; one that is killed loses nothing, for another one takes its job when the lease has
-    run out. What to ask next needs --model, chat needs --policy; without them a worker needs no torch. Filming clips
-    and acting before raters need --clips. With a secret in TERCIH_WEBHOOK_SECRET it also tells every answer to the
-    webhook of its project, signed with that secret.
+    How questions are chosen is said in each project's settings. Any number of workers may run; one that is killed loses
+    nothing, for another one takes its job when the lease has run out. What to ask next needs --model, chat needs
+    --policy; without them a worker needs no torch. Filming clips and acting before raters need --clips. With a secret
+    in TERCIH_WEBHOOK_SECRET it also tells every answer to the webhook of its project, signed with that secret.
     """
 
     database: str
@@ -39,12 +39,6 @@ class Worker:
     """The folder of clips: the one that `tercih serve --clips` names."""
     agent: str = "random"
     """What acts before raters: random, or MODULE:FUNCTION or FILE.py:FUNCTION of yours, called with (world, seed)."""
-    rule: str = "d_optimal"
-    """How the active arm chooses: d_optimal, bald, variance or double_thompson."""
-    random_share: float = 0.5
-    """The share of questions that are chosen at random, at least 0.2."""
-    ahead: int = 50
-    """How many chosen questions wait for raters."""
     lease_seconds: float = jobs.LEASE_SECONDS
     """After how long without a sign of life another worker takes a job."""
     every: float = 2.0
@@ -73,9 +67,6 @@ def main(config: Worker) -> None:
             clips=config.clips,
             agents=AGENTS if config.agent in AGENTS else {**AGENTS, config.agent: _agent(config.agent)},
             agent=config.agent,
-            rule=config.rule,
-            random_share=config.random_share,
-            ahead=config.ahead,
             seed=config.seed,
             lease_seconds=config.lease_seconds,
         )

@@ -266,6 +266,10 @@ class Queue:
         self._projects[name] = (self.now(), settings)
         return settings
 
+    def changed(self, name: str) -> None:
+        """A project's settings were changed: they are looked up at once, not when they are a few seconds old."""
+        self._projects.pop(name, None)
+
     # Finding a question
 
     def _claim(self, connection: sa.Connection, settings: Project, rater: str, besides: Collection[int]) -> Seat | None:

@@ -19,8 +19,8 @@ DAY_SECONDS = 86_400.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Filters:
-    """Empty fields do not filter. `words` is found in items and answers, as it stands there; letters of the English
-    alphabet match in either case."""
+    """Empty fields do not filter; `state` is the question's. `words` is found in items and answers, as it stands there;
+    letters of the English alphabet match in either case."""
 
     id: str = ""
     kind: str = ""
@@ -65,13 +65,40 @@ def find_answers(
         .join(question, question.c.id == assignment.c.question)
         .where(assignment.c.project == project, assignment.c.state == "done", assignment.c.id > after)
     )
+    query = _of_seats(connection, query, filters)
+    return [dict(row) for row in connection.execute(query.order_by(assignment.c.id).limit(limit)).mappings()]
+
+
+def latest(
+    connection: sa.Connection, project: str, filters: Filters, seat: str = "", skip: int = 0, limit: int = 100
+) -> list[dict[str, Any]]:
+    """Seats that were left, in this state (empty: in any), the latest first: what was said or not, by whom, with their
+    questions (`question_id`, `question_kind`, `question_state`) and items."""
+    query = (
+        sa.select(
+            *(assignment.c[name] for name in ("id", "rater", "state", "answer", "time", "seconds", "version")),
+            *(question.c[name].label(f"question_{name}") for name in ("id", "kind", "state", "items")),
+        )
+        .join(question, question.c.id == assignment.c.question)
+        .where(assignment.c.project == project)
+        .where(assignment.c.state == seat if seat else assignment.c.state != "leased")
+        .order_by(assignment.c.time.desc(), assignment.c.id.desc())
+    )
+    query = _of_seats(connection, query, filters).limit(limit).offset(skip)
+    rows = [dict(row) for row in connection.execute(query).mappings()]
+    items = load_items(connection, {key for row in rows for key in row["question_items"]})
+    return [row | {"items": [items[key] for key in row["question_items"]]} for row in rows]
+
+
+def _of_seats(connection: sa.Connection, query: sa.Select[Any], filters: Filters) -> sa.Select[Any]:
+    """Seats joined with their questions: by who sits there, and by words that were said or read."""
     query = _filtered(query, filters)
     if filters.rater:
         query = query.where(assignment.c.rater == filters.rater)
     query = query.where(*on_days(filters.since, filters.until))
     if filters.words:
         query = query.where(_like(assignment.c.answer, filters.words) | _read(connection, filters.words))
-    return [dict(row) for row in connection.execute(query.order_by(assignment.c.id).limit(limit)).mappings()]
+    return query
 
 
 def day(text: str) -> float:

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from tercih.feedback import tables
 from tercih.feedback.database import Database, StoreError
+from tercih.feedback.projects import check_name
 from tercih.feedback.questions import Judgement, Question
 from tercih.feedback.tables import assignment, event, fit, item, project, question, rater
 from tercih.records import Answer, Comparison, Item, Side
@@ -56,9 +57,9 @@ class Store:
         With another `state`, "gold", "tutorial" or "exam", they stand outside the common queue, for every rater once;
         with "chat" too, for the one rater whose conversation they are about.
 
-        Raises `StoreError` if a question of this run, step and index is about other items, `ProjectError` if its project
-        (its run, where it names none) is a new one that cannot have that name. Of two items that read the
-        same the first one stored is kept, with its tokens and its origin.
+        Raises `StoreError` if a question of this run, step and index is about other items, `ProjectError` if its
+        project (its run, where it names none) is a new one that cannot have that name. Of two items that read the same
+        the first one stored is kept, with its tokens and its origin.
         """
         items = {each.id: each for asked in questions for each in asked.items}
         with self.database.transaction(write=True) as connection:

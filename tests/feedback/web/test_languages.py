@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tercih.feedback import web
+from tercih.feedback.acquisition import RULES
 from tercih.feedback.kinds import CHOICES, EITHER, KINDS
 from tercih.feedback.projects import Project
 from tercih.feedback.web.keys import SCOPES
@@ -19,9 +20,11 @@ WHERE = re.compile(r'(?:raise AnswerError\(f?".*", |_(?:text|whole|choice)\(answ
 BUILT = {
     "bias.": [
         "coverage", "n_eff", "anchoring", "agreement", "left", "flips", "split_half", "exam", "golds", "saved",
-        "dissent", "entropy",
+        "dissent", "entropy", "shift", "pass", "adjudicated", "retest", "seconds", "worst_task", "learning", "source",
     ],
     "lead.": ["since", "until"],
+    "source.": ("rater", "kind", "sampler", "origin"), "rule.": RULES,
+    "saves.": ("random", "early", "trial", "behind", "saves", "unsure"),
     "quality.warn_": ["golds", "drift", "lean"],  # of which a part is put in at run time
     "kind.": KINDS, "ask.": KINDS, "error.": [str(code) for code in ERRORS], "answer.broken.": EITHER,
     "setting.": list(Project.__dataclass_fields__),

@@ -9,7 +9,6 @@ import sqlalchemy as sa
 from starlette.testclient import TestClient
 
 from tercih.feedback import tables
-from tercih.feedback.questions import Question
 from tercih.feedback.store import Store
 from tercih.feedback.web.api import api
 from tercih.feedback.web.keys import make_key
@@ -27,14 +26,16 @@ def form_of(html: str) -> dict[str, str]:
     """What a browser would send of the settings' form."""
     fields = dict(re.findall(r'name="(\w+)" type="(?:number|text|url)"[^>]* value="([^"]*)"', html))
     ticked = re.findall(r'type="checkbox" name="(\w+)" value="on" checked', html)
-    kind = re.search(r'<option value="(\w+)" selected>', html)
-    return fields | dict.fromkeys(ticked, "on") | ({"kind": kind[1]} if kind else {})
+    chosen = re.findall(r'name="(\w+)">(?:<option value="\w+">[^<]*</option>)*<option value="(\w+)" selected>', html)
+    return fields | dict.fromkeys(ticked, "on") | {"kind": "pair"} | dict(chosen)
 
 
 def test_a_project_from_the_form_and_its_settings(world: World) -> None:
     fields = form_of(world.lead.get("/new"))
     assert (fields["votes"], fields["ties"], fields["kind"]) == ("3", "on", "pair")
+    assert (fields["random_share"], fields["ahead"], fields["rule"]) == ("0.5", "50", "d_optimal")
     fields |= {"id": "q", "title": "Jokes", "kind": "rating", "quotas": "young 20\nold 30", "confidence": "on"}
+    fields |= {"population": "young 0.25\nthe old 3", "rule": "bald", "random_share": "0.3", "ahead": "8"}
     world.lead.post("/new", **fields)
     assert world.lead.place == "/lead/q"
     made = world.app.state.site.queue.settings("q")
@@ -44,14 +45,16 @@ def test_a_project_from_the_form_and_its_settings(world: World) -> None:
         {"young": 20, "old": 30},
         True,
     )
+    assert dict(made.population) == {"young": 0.25, "the old": 3.0}
+    assert (made.rule, made.random_share, made.ahead) == ("bald", 0.3, 8)
     world.lead.get("/new")
     assert "there is a project q already" in world.lead.post("/new", 422, **fields)
     html = world.lead.get("/lead/q/settings")
     assert "young 20\nold 30" in html
+    assert "young 0.25\nthe old 3.0" in html
     fields = {**form_of(html), "quotas": "young 20", "votes": "5"}
     del fields["ties"]
     world.lead.post("/lead/q/settings", **fields)
-    world.app.state.site.queue._projects.clear()
     made = world.app.state.site.queue.settings("q")
     assert (made.votes, made.ties, made.confidence, made.lease_minutes) == (5, False, True, 15.0)
 
@@ -64,6 +67,12 @@ def test_a_project_from_the_form_and_its_settings(world: World) -> None:
         ({"votes": "0"}, "project.votes must be &gt;= 1"),
         ({"quotas": "women"}, "project.quotas must be lines"),
         ({"kind": "duel"}, "project.kind must be one of"),
+        ({"quotas": "women 1.5"}, "project.quotas must be lines"),
+        ({"population": "women most"}, "project.population must be lines such as &#39;women 0.5&#39;"),
+        ({"population": "women 0"}, "project.population of &#39;women&#39; must be &gt; 0"),
+        ({"rule": "best"}, "project.rule must be one of"),
+        ({"random_share": "0.1"}, "project.random_share must be in [0.2, 1]"),
+        ({"ahead": "0"}, "project.ahead must be &gt;= 1"),
         ({"repeats": "2"}, "project.repeats must be in [0, 1]"),
     ],
 )
@@ -78,7 +87,7 @@ def test_a_project_from_a_file(world: World) -> None:
     world.lead.get("/new")
     world.lead.post("/new", files={"file": ("p.json", b'{"id": "f", "title": "File", "votes": 4}')})
     assert world.app.state.site.queue.settings("f").votes == 4
-    for content in (b'{"id": "g", "colour": 1}', b"[]", b"{", b"\xff\xfe"):
+    for content in (b'{"id": "g", "population": [1]}', b'{"id": "g", "colour": 1}', b"[]", b"{", b"\xff\xfe"):
         world.lead.get("/new")
         world.lead.post("/new", 422, files={"file": ("p.json", content)})
 
@@ -86,7 +95,7 @@ def test_a_project_from_a_file(world: World) -> None:
 def test_questions_from_a_file(world: World) -> None:
     turns = [{"role": "user", "content": "hi"}]
     rows = [
-        {"prompt": "Write.", "completions": ["a", "b"], "origins": ["m1", "m2"]},
+        {"prompt": "Write.", "completions": ["a", "b"], "origins": ["m1", "m2"], "task": "verse"},
         {"prompt": turns, "completions": ["c", turns], "use": "gold", "gold": {"choice": "a"}},
         {"prompt": "x", "completions": ["d", "e"], "use": "exam", "gold": {"choice": "b"}},
         {"prompt": "x", "kind": "demonstration", "votes": 7},
@@ -100,6 +109,9 @@ def test_questions_from_a_file(world: World) -> None:
         ("exam", None), ("gold", None), ("open", 2), ("open", 2), ("open", 7),
     ]  # fmt: skip
     assert "Open" in world.lead.get("/lead/p")
+    with world.database.transaction() as connection:
+        tasks = connection.execute(sa.select(tables.item.c.columns)).scalars().all()
+    assert sum(columns == {"task": "verse"} for columns in tasks) == 2
 
 
 PAIR = {"prompt": "x", "completions": ["a", "b"]}
@@ -112,6 +124,7 @@ PAIR = {"prompt": "x", "completions": ["a", "b"]}
         ({"prompt": "x", "completions": ["a"], "kind": "ranking"}, "A question of kind ranking shows 2–9 answers"),
         ({"prompt": "x", "completions": ["a", "a"]}, "Two of its answers are the same"),
         (PAIR | {"color": 1}, "There is no field color; there are "),
+        (PAIR | {"task": 3}, "task must be a name of at most 100 characters."),
         ({"completions": ["a", "b"]}, "The field prompt is missing."),
         ({"prompt": "x"}, "The field completions is missing."),
         ({"prompt": "x", "completions": "ab"}, "completions must be a list."),

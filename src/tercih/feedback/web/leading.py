@@ -1,15 +1,17 @@
 """The lead's pages: make projects, put questions, watch how it goes, decide where raters disagree."""
 
 import json
+import re
 from dataclasses import MISSING, asdict, fields
 from typing import Any
 
 from starlette.datastructures import UploadFile
 from starlette.responses import Response
 
+from tercih.feedback.acquisition import RULES
 from tercih.feedback.kinds import KINDS, MOST_CHARACTERS, AnswerError
 from tercih.feedback.projects import Project, ProjectError, make_project
-from tercih.feedback.search import day
+from tercih.feedback.search import Filters, day
 from tercih.feedback.store import Store
 from tercih.feedback.web import oversight, uploads
 from tercih.feedback.web.cards import answer_in_words, card_of
@@ -21,6 +23,8 @@ from tercih.feedback.web.visits import Refused, Visit
 
 COUNTED = ("open", "full", "closed", "dissent", "withdrawn", "gold", "tutorial", "exam", "repeat", "chat")
 FOUND = ("done", "skipped", "expired")
+BY_STRATUM: dict[str, tuple[Any, str]] = {"quotas": (int, "women 200"), "population": (float, "women 0.5")}
+SIZE = re.compile(r"\d+([.]\d*)?|[.]\d+", re.ASCII)
 
 
 def overview(visit: Visit) -> Response:
@@ -62,16 +66,25 @@ def edit(visit: Visit) -> Response:
     except (ProjectError, TypeError, ValueError) as error:
         return settings_form(visit, said(visit), new=False, wrong=str(error), status=422)
     make_project(visit.site.database, settings)
+    visit.site.queue.changed(name)
     oversight.record(visit.site.database, "project", visit.who.rater, name)
     return visit.go(f"/lead/{name}")
 
 
 def settings_form(visit: Visit, given: dict[str, str], *, new: bool, wrong: str = "", status: int = 200) -> Response:
-    defaults = {f.name: "" if f.default is MISSING else as_text(f.default) for f in fields(Project)} | {"quotas": ""}
+    defaults = {f.name: "" if f.default is MISSING else as_text(f.default) for f in fields(Project)}
+    defaults |= dict.fromkeys(BY_STRATUM, "")
     values = defaults if new and not given else dict.fromkeys(defaults, "") | given
     project = None if new else settings_of(visit)
     return visit.page(
-        "lead/settings.html", status, values=values, kinds=list(KINDS), new=new, wrong=wrong, project=project
+        "lead/settings.html",
+        status,
+        values=values,
+        kinds=list(KINDS),
+        rules=RULES,
+        new=new,
+        wrong=wrong,
+        project=project,
     )
 
 
@@ -79,7 +92,7 @@ def as_text(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else ""
     if isinstance(value, dict):
-        return "\n".join(f"{stratum} {most}" for stratum, most in value.items())
+        return "\n".join(f"{stratum} {number}" for stratum, number in value.items())
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -88,8 +101,8 @@ def from_fields(visit: Visit) -> dict[str, Any]:
     given: dict[str, Any] = {}
     for f in fields(Project):
         text = visit.field(f.name).strip()
-        if f.name == "quotas":
-            given["quotas"] = quotas_of(text)
+        if f.name in BY_STRATUM:
+            given[f.name] = by_stratum(f.name, text)
         elif isinstance(f.default, bool):
             given[f.name] = text == "on"
         elif isinstance(f.default, int | float):
@@ -102,15 +115,16 @@ def from_fields(visit: Visit) -> dict[str, Any]:
     return given
 
 
-def quotas_of(text: str) -> dict[str, int]:
-    quotas = {}
-    for line in text.splitlines():
-        stratum, _, most = line.strip().rpartition(" ")
-        if line.strip():
-            if not stratum or not most.isdecimal():
-                raise ProjectError(f"project.quotas must be lines such as 'women 200', got {line.strip()!r}")
-            quotas[stratum.strip()] = int(most)
-    return quotas
+def by_stratum(name: str, text: str) -> dict[str, Any]:
+    """A number of each stratum, one a line. Raises ProjectError."""
+    number, example = BY_STRATUM[name]
+    found: dict[str, Any] = {}
+    for line in filter(None, map(str.strip, text.splitlines())):
+        stratum, _, said = line.rpartition(" ")
+        if not stratum or not SIZE.fullmatch(said) or (number is int and not said.isdecimal()):
+            raise ProjectError(f"project.{name} must be lines such as {example!r}, got {line!r}")
+        found[stratum.strip()] = number(said)
+    return found
 
 
 def from_file(visit: Visit) -> dict[str, Any] | None:
@@ -244,7 +258,8 @@ def answers(visit: Visit) -> Response:
     if wanted["state"] not in ("", *FOUND):
         raise Refused(422)
     wrong, page = wrong_days(visit, wanted["since"], wanted["until"]), page_of(visit)
-    rows = [] if wrong else oversight.answers(visit.site.database, settings.id, page=page, **wanted)
+    filters = Filters(rater=wanted["who"], words=wanted["text"], since=wanted["since"], until=wanted["until"])
+    rows = [] if wrong else oversight.seats(visit.site.database, settings.id, filters, wanted["state"], page)
     return visit.page(
         "lead/answers.html",
         422 if wrong else 200,

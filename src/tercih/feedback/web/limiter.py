@@ -1,4 +1,4 @@
-"""How often somebody may try: a bound on guesses at passwords, invitations and keys and on what is asked of the model, for
+"""How often somebody may try: a bound on guesses at passwords, invitations and keys, and on messages to the model, for
 all servers of a database."""
 
 import hashlib

@@ -15,7 +15,7 @@ USES = {"question": "open", "gold": "gold", "tutorial": "tutorial", "exam": "exa
 SPEC = (
     "gold", "explanation", "rule", "evidence", "suggestion", "low", "high", "aspect", "labels",
 )  # fmt: skip
-KNOWN = {"use", "kind", "votes", "prompt", "completions", "clips", "origins", *SPEC}
+KNOWN = {"use", "kind", "votes", "prompt", "completions", "clips", "origins", "task", *SPEC}
 MOST_LINES = 100_000
 MOST_VOTES = 10_000
 
@@ -108,12 +108,14 @@ def _votes(value: Any) -> int:
 
 
 def _items(row: Mapping[str, Any], kind: str) -> tuple[Item, ...]:
+    """`task`, which says what agents are compared at, is a column of all of them."""
+    columns = {"task": _task(row["task"])} if "task" in row else {}
     if "clips" in row:
         if not KINDS[kind].clips:
             raise UploadError("upload.no_clips", kind=kind)
         if not isinstance(row["clips"], list):
             raise UploadError("upload.list", name="clips")
-        return tuple(_clip(each) for each in row["clips"])
+        return tuple(_clip(each, columns) for each in row["clips"])
     if "prompt" not in row:
         raise UploadError("upload.missing", name="prompt")
     prompt, completions = _content(row["prompt"], "prompt"), row.get("completions")
@@ -127,12 +129,18 @@ def _items(row: Mapping[str, Any], kind: str) -> tuple[Item, ...]:
     if not isinstance(origins, list) or len(origins) != len(completions):
         raise UploadError("upload.origins")
     return tuple(
-        Text(prompt=prompt, completion=_content(each, "completions"), origin=str(origin))
+        Text(prompt=prompt, completion=_content(each, "completions"), origin=str(origin), columns=columns)
         for each, origin in zip(completions, origins, strict=True)
     )
 
 
-def _clip(each: Any) -> Clip:
+def _task(said: Any) -> str:
+    if not isinstance(said, str) or not 0 < len(said.strip()) <= 100:
+        raise UploadError("upload.task")
+    return said.strip()
+
+
+def _clip(each: Any, columns: Mapping[str, Any]) -> Clip:
     if not isinstance(each, dict):
         raise UploadError("upload.clip")
     try:
@@ -142,6 +150,7 @@ def _clip(each: Any) -> Clip:
             seconds=float(each["seconds"]),
             steps=str(each.get("steps", "")),
             origin=str(each.get("origin", "")),
+            columns=columns,
         )
     except KeyError as error:
         raise UploadError("upload.missing", name=error.args[0]) from None
