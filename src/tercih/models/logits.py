@@ -119,7 +119,7 @@ def _logits(hidden_mD: Tensor, weight_VD: Tensor, bias_V: Tensor | None, tempera
 
 def _parts(count: int, vocabulary: int) -> Iterator[slice]:
     size = max(1, CHUNK // vocabulary)
-    return (slice(start, start + size) for start in range(0, count, size))
+    return (slice(start, start + size) for start in range(0, max(count, 1), size))
 
 
 def _through(
