@@ -13,7 +13,9 @@ from tercih.feedback import jobs
 from tercih.feedback.jobs import Job
 from tercih.feedback.projects import Project, make_project
 from tercih.feedback.store import Store
+from tercih.records import Text
 from tercih.worker import bench as bench_module
+from tercih.worker import chat as chat_module
 from tercih.worker.bench import Bench, work
 from tercih.worker.chat import chat
 from tercih.worker.fit import read_fit, write_fit
@@ -54,17 +56,17 @@ def test_an_older_fit_does_not_replace_a_newer_one_and_nan_is_null(store: Store)
     assert (fit["events"], fit["result"]) == (7, [{"left_rate": None}])
 
 
-def test_one_bad_job_does_not_stop_the_others(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_bad_job_does_not_stop_the_others(store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(bench_module.HANDLERS, "fit", "worker.test_bench:broken")
-    bad, clip = jobs.put(store.database, "fit", {}), jobs.put(store.database, "clip", {"environment": "Walker2d-v5"})
+    bad, clip = jobs.put(store.database, "fit", {}), jobs.put(store.database, "clip", {"steps": "none.npz"})
     told: list[str] = []
-    assert work(Bench(database=store.database), told.append) == jobs.MOST_TRIES + 1
+    assert work(Bench(database=store.database, clips=tmp_path), told.append) == jobs.MOST_TRIES + 1
     outcome = jobs.result(store.database, bad)
     assert outcome.state == "failed"
     assert "ZeroDivisionError: by nought" in outcome.error
     refused = jobs.result(store.database, clip)
     assert refused.state == "failed"
-    assert "'Walker2d-v5' cannot be rendered" in refused.error
+    assert "there is no file" in refused.error
     assert sum("clip" in line for line in told) == 1  # a refusal is not tried again
 
 
@@ -92,8 +94,23 @@ def test_a_turn_of_chat(store: Store, models: tuple[Path, ...]) -> None:
     first, again = jobs.put(store.database, "chat", asked), jobs.put(store.database, "chat", asked)
     other = jobs.put(store.database, "chat", asked | {"seed": 4})
     work(bench)
-    texts = [jobs.result(store.database, key).result["text"] for key in (first, again, other)]
+    said = [jobs.result(store.database, key).result for key in (first, again, other)]
+    texts = [each["text"] for each in said]
     assert texts[0] == texts[1] != texts[2]
+    assert len(said[0]["completion_ids"]) == 5
+    assert said[0]["prompt_ids"] != []
+    assert said[0]["tokenizer"] == said[2]["tokenizer"] != ""
+    assert said[0]["model"] == str(models[2])
+
+
+def test_an_answer_without_a_word_is_none(
+    store: Store, models: tuple[Path, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = Text(prompt="hello", completion=" \n", origin="x")
+    monkeypatch.setattr(chat_module, "sample_items", lambda *_, **__: [silent])
+    key = jobs.put(store.database, "chat", {"prompt": "hello"})
+    work(Bench(database=store.database, policy=models[2]))
+    assert jobs.result(store.database, key).error == "the model said nothing"
 
 
 @pytest.mark.parametrize(("payload", "why"), [
@@ -113,6 +130,7 @@ def test_a_chat_that_cannot_be_is_refused(
     outcome = jobs.result(store.database, key)
     assert outcome.state == "failed"
     assert why in outcome.error
+    assert "model" in payload or str(models[2]) not in outcome.error  # raters read it
 
 
 def test_a_worker_without_a_policy_leaves_chats_to_others(store: Store) -> None:

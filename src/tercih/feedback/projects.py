@@ -13,6 +13,7 @@ from tercih.feedback.kinds import KINDS
 from tercih.feedback.tables import guideline, quota
 from tercih.feedback.tables import project as projects
 
+MOST_STEPS = 10_000  # that an agent acts before one rater
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 
 
@@ -56,12 +57,20 @@ class Project:
     suggestions: float = 0.0
     """The share of questions on which a model's suggestion is shown, where there is one; the others are the comparison
     that tells how far suggestions sway people."""
+    chat: bool = False
+    """Whether raters may talk to the current policy, and judge what it says."""
     quotas: Mapping[str, int] = field(default_factory=dict)
     """At most so many answers by raters of each stratum; strata not named are not bounded."""
     cost_per_hour: float = 0.0
     """What an hour of a rater costs, in any currency."""
     webhook: str = ""
     """An address that is told of every answer."""
+    environment: str = ""
+    """Gymnasium's id of an environment: raters may watch a worker's agent act in it, and say good or bad as it does."""
+    act_steps: int = 300
+    """Steps after which such an act is over."""
+    act_rate: float = 10.0
+    """Steps that are shown in a second, at most 30."""
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.id):
@@ -79,6 +88,12 @@ class Project:
         for name in ("repeats", "golds", "pass_mark", "suggestions"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ProjectError(f"project.{name} must be in [0, 1], got {getattr(self, name)}")
+        if ":" in self.environment:
+            raise ProjectError(f"project.environment must be an id alone, without a module, got {self.environment!r}")
+        if not 1 <= self.act_steps <= MOST_STEPS:
+            raise ProjectError(f"project.act_steps must be in [1, {MOST_STEPS}], got {self.act_steps}")
+        if not 0 < self.act_rate <= 30:
+            raise ProjectError(f"project.act_rate must be in (0, 30], got {self.act_rate}")
         if self.repeats + self.golds > 0.5:
             raise ProjectError(
                 f"project.repeats and golds must leave half for questions, got {self.repeats} and {self.golds}"

@@ -53,7 +53,8 @@ class Store:
     def ask(self, questions: Sequence[Question], *, state: str = "open") -> list[str]:
         """Put questions and return their ids; to ask the same again is a no-op.
 
-        With another `state`, "gold", "tutorial" or "exam", they stand outside the common queue, for every rater once.
+        With another `state`, "gold", "tutorial" or "exam", they stand outside the common queue, for every rater once;
+        with "chat" too, for the one rater whose conversation they are about.
 
         Raises `StoreError` if a question of this run, step and index is about other items. Of two items that read the
         same the first one stored is kept, with its tokens and its origin.
@@ -71,7 +72,7 @@ class Store:
             for asked in questions:
                 row = question_row(asked)
                 if state != "open":
-                    row |= {"state": state, "votes": None}
+                    row |= {"state": state, "votes": row["votes"] if state == "chat" else None}
                 old = before.get(asked.id) or new.setdefault(asked.id, row)
                 if (old["items"], old["kind"]) != (row["items"], row["kind"]):
                     raise StoreError(

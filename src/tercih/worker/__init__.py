@@ -6,4 +6,5 @@ HANDLERS = {
     "scores": "tercih.worker.scores:scores",
     "chat": "tercih.worker.chat:chat",
     "clip": "tercih.worker.clip:clip",
+    "act": "tercih.worker.act:act",
 }

@@ -2,16 +2,16 @@
 
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from tercih.feedback import jobs
+from tercih.feedback import acts, jobs
 from tercih.feedback.acquisition import LEAST_RANDOM, RULES
 from tercih.feedback.database import Database
 from tercih.feedback.jobs import Job
@@ -19,6 +19,7 @@ from tercih.feedback.tables import event, project, question
 from tercih.feedback.tables import fit as fits
 from tercih.records import content_hash
 from tercih.worker import HANDLERS
+from tercih.worker.agents import AGENTS, Maker
 
 
 class Refused(ValueError):
@@ -32,6 +33,12 @@ class Bench:
     database: Database
     models: tuple[Path, ...] = ()
     policy: Path | None = None
+    clips: Path | None = None
+    """The folder of clips, the server's own: videos are rendered into it."""
+    agents: Mapping[str, Maker] = field(default_factory=lambda: AGENTS)
+    """What may act before raters, by name."""
+    agent: str = "random"
+    """The one that acts where a job names none."""
     rule: str = "d_optimal"
     """How the active arm chooses: d_optimal, bald, variance or double_thompson."""
     random_share: float = 0.5
@@ -51,8 +58,9 @@ class Bench:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The kinds of job it can do: without a model no scores, without a policy no chat."""
-        return ("fit", "clip", *(("scores",) if self.models else ()), *(("chat",) if self.policy else ()))
+        """The kinds of job it can do: without a model no scores, without a policy no chat, and so on."""
+        has = {"scores": self.models, "chat": self.policy, "clip": self.clips, "act": self.clips}
+        return ("fit", *(kind for kind, needs in has.items() if needs))
 
 
 Handler = Callable[[Bench, Job], Any]
@@ -88,7 +96,9 @@ def do(bench: Bench, job: Job) -> str:
 
 
 def due(bench: Bench) -> None:
-    """Ask for a fit of every project that has new answers, and for scores; one key an event, whoever asks."""
+    """Ask for a fit of every project that has new answers, and for scores; one key an event, whoever asks. Acts whose
+    worker died are settled."""
+    acts.sweep(bench.database)
     newest = (
         sa.select(event.c.project, sa.func.max(event.c.id).label("newest"))
         .where(event.c.kind.in_(("answer", "edit", "undo")))

@@ -18,6 +18,8 @@ from .conftest import PASSWORD, Browser, World, text
 
 PLACES = {
     "{project}": "p", "{secret}": "none", "{seat:int}": "1", "{place:int}": "0", "{rater}": "nobody", "{question}": "x",
+    "{chat}": "none",
+    "{act:int}": "1",
 }  # fmt: skip
 
 

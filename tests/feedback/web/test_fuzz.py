@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tercih.feedback import tables
+from tercih.feedback import chats, jobs, tables
 from tercih.feedback.kinds import KINDS
 from tercih.feedback.web.app import PAGES
 from tercih.records import Clip
@@ -17,7 +17,7 @@ NAMES = (
     "say", "choice", "key", "version", "seconds", "note", "notes", "confidence", "critique", "correction",
     "completion", "quotes", "spans", "signals", "order", "place0", "place1", "plausible", "supported", "login",
     "password", "role", "stratum", "state", "sure", "text", "id", "title", "kind", "votes", "most_votes", "quotas",
-    "golds", "repeats", "language", "back", "webhook", "low", "high", "lease_minutes",
+    "golds", "repeats", "language", "back", "webhook", "turn", "low", "high", "lease_minutes",
 )  # fmt: skip
 ODD = st.sampled_from(
     [
@@ -32,9 +32,10 @@ LOOSE = settings(
 )
 
 
-def address(path: str, world: World, seat: int) -> str:
+def address(path: str, world: World, seat: int, chat: str) -> str:
     known = {
         "{project}": "p", "{seat:int}": str(seat), "{rater}": world.bob.who, "{question}": "nothing", "{secret}": "x",
+        "{chat}": chat,
     }  # fmt: skip
     for name, value in known.items():
         path = path.replace(name, value)
@@ -82,8 +83,12 @@ def test_any_form_on_any_page_gets_a_page(world: World, entry: Any, fields: dict
     if entry.path in ("/logout", "/people/{rater}/erase"):
         return
     browser = getattr(world, who)
+    world.set(chat=True)
+    chat = chats.begin(world.database, "p", browser.who, "Hello?", "k")
+    while job := jobs.take(world.database, ["chat"]):
+        jobs.finish(world.database, job, {"text": f"Hi {job.id % 3}.", "model": "m"})
     browser.get("/")
-    answer = browser.client.post(address(entry.path, world, 1), data={"csrf": browser.csrf} | fields)
+    answer = browser.client.post(address(entry.path, world, 1, chat), data={"csrf": browser.csrf} | fields)
     assert answer.status_code < 500, (entry.path, fields, who)
     if answer.history:
         assert str(answer.url).startswith("http://testserver/"), "a form led to another site"

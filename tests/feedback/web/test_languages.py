@@ -27,8 +27,9 @@ BUILT = {
     "role.": ("user", "assistant", "system", "tool"), "role_name.": ("rater", "lead", "admin", "service"),
     "state.": (
         "open", "full", "closed", "dissent", "withdrawn", "gold", "tutorial", "exam", "repeat", "active", "paused",
-        "erased",
+        "erased", "chat",
     ),
+    "live.": ("waiting", "nobody", "acting", "over", "stopped"),
     "seat.": ("done", "skipped", "expired"), "label.": (*EITHER, "plausible", "supported"), "answer.": CHOICES[2:],
     "wrong.": ("note", "notes", "plausible", "supported", *re.findall(WHERE, (WEB.parent / "kinds.py").read_text())),
 }  # fmt: skip

@@ -1,7 +1,7 @@
 """Who may do what: invitations, passwords, sessions, keys, and how a person is forgotten.
 
 Of every secret the database holds a hash alone. What somebody said is kept under a pseudonym (`rater`); who they are
-stands in `account`, `session` and `rater.stratum`, and `erase` takes all three away.
+stands in `account`, `session` and `rater.stratum`, and `erase` takes all three away, and what they said to the model.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from tercih.feedback import chats
 from tercih.feedback.database import Database
 from tercih.feedback.tables import account, api_key, event, invitation, rater, session
 
@@ -211,12 +212,14 @@ def set_role(database: Database, who: str, role: str, by: str) -> None:
 
 
 def erase(database: Database, who: str, by: str) -> None:
-    """Forget who somebody is: login, sessions, keys and stratum go; what they said stays, under the pseudonym."""
+    """Forget who somebody is: login, sessions, keys, stratum and conversations go; what they judged stays, under the
+    pseudonym, with what was shown."""
     if who == by:
         raise AccountError("another admin has to erase your own account", "account.own")
     with database.transaction(write=True) as connection:
         for table in (account, session, api_key):
             connection.execute(sa.delete(table).where(table.c.rater == who))
+        chats.forget(connection, who)
     _change(database, who, {"state": "erased", "stratum": None}, by, "erase")
 
 

@@ -13,7 +13,7 @@ from starlette.staticfiles import StaticFiles
 
 from tercih.feedback.database import Database
 from tercih.feedback.queue import Queue
-from tercih.feedback.web import judging, labelling, leading, peopling, signing
+from tercih.feedback.web import chatting, judging, labelling, leading, peopling, signing, watching
 from tercih.feedback.web.middleware import Bounded, Strict
 from tercih.feedback.web.visits import Page, Site, Visit, guarded, refusal, spoken
 
@@ -49,6 +49,17 @@ PAGES = (
     Entry("POST", "/seats/{seat:int}/notes", labelling.notes),
     Entry("GET", "/seats/{seat:int}/feedback", labelling.feedback),
     Entry("GET", "/seats/{seat:int}/clips/{place:int}", labelling.clip),
+    Entry("GET", "/projects/{project}/chat", chatting.start_form),
+    Entry("POST", "/projects/{project}/chat", chatting.start),
+    Entry("GET", "/chats/{chat}", chatting.chat),
+    Entry("POST", "/chats/{chat}", chatting.speak),
+    Entry("POST", "/chats/{chat}/again", chatting.again),
+    Entry("POST", "/chats/{chat}/thumb", chatting.thumb),
+    Entry("GET", "/projects/{project}/live", watching.live),
+    Entry("POST", "/projects/{project}/live", watching.start),
+    Entry("GET", "/acts/{act:int}/frame", watching.frame),
+    Entry("POST", "/acts/{act:int}/signals", watching.press),
+    Entry("POST", "/acts/{act:int}/end", watching.end),
     Entry("GET", "/lead", leading.overview, "lead"),
     Entry("GET", "/new", leading.new_form, "lead"),
     Entry("POST", "/new", leading.new, "lead"),

@@ -18,7 +18,7 @@ from tercih.feedback.web.labelling import fields as said
 from tercih.feedback.web.uploads import UploadError
 from tercih.feedback.web.visits import Refused, Visit
 
-COUNTED = ("open", "full", "closed", "dissent", "withdrawn", "gold", "tutorial", "exam", "repeat")
+COUNTED = ("open", "full", "closed", "dissent", "withdrawn", "gold", "tutorial", "exam", "repeat", "chat")
 FOUND = ("done", "skipped", "expired")
 
 

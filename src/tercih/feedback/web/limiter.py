@@ -1,4 +1,4 @@
-"""How often somebody may try: a bound on guesses at passwords, kept in memory."""
+"""How often somebody may try: a bound on guesses at passwords and on what is asked of the model, kept in memory."""
 
 import time as clock
 from collections import OrderedDict
@@ -21,6 +21,13 @@ class Limiter:
     def allows(self, name: str) -> bool:
         with self._lock:
             return len(self._recent(name)) < self.most
+
+    def takes(self, name: str) -> bool:
+        """Whether one more is allowed; if so it is counted."""
+        if not self.allows(name):
+            return False
+        self.failed(name)
+        return True
 
     def failed(self, name: str) -> None:
         with self._lock:

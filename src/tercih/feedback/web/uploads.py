@@ -30,7 +30,7 @@ def ask_all(store: Store, settings: Project, text: str) -> dict[str, int]:
     found: dict[str, list[Question]] = {}
     for number, line in _lines(text):
         try:
-            use, asked = _question(json.loads(line), settings)
+            use, asked = question_of(json.loads(line), settings)
         except json.JSONDecodeError as error:
             raise UploadError(f"line {number} is not JSON ({error.msg} at character {error.colno})") from None
         except (ValueError, TypeError, KeyError) as error:
@@ -52,7 +52,8 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
             yield number, line
 
 
-def _question(row: Any, settings: Project) -> tuple[str, Question]:
+def question_of(row: Any, settings: Project) -> tuple[str, Question]:
+    """A line's use and question. Raises ValueError, TypeError or KeyError for what is none."""
     if not isinstance(row, dict):
         raise UploadError("a question is an object of fields")
     for name in row:

@@ -54,6 +54,7 @@ class Site:
     clips: Path | None = None
     by_login: Limiter = field(default_factory=lambda: Limiter(most=8))
     by_address: Limiter = field(default_factory=lambda: Limiter(most=40))
+    by_speaker: Limiter = field(default_factory=lambda: Limiter(most=60))
     pages: Environment = field(default_factory=lambda: environment())
 
 
