@@ -9,9 +9,9 @@ import pytest
 from tercih.data.steps import read_steps
 from tercih.feedback.database import Database
 from tercih.feedback.exchange.export import rows
+from tercih.feedback.exchange.uploads import ask_all
 from tercih.feedback.projects import Project
 from tercih.feedback.store import Store
-from tercih.feedback.web.uploads import ask_all
 
 from .workshop import tercih
 
@@ -79,6 +79,6 @@ def test_a_bad_line_about_clips_is_named(tmp_path: Path) -> None:
     (tmp_path / "q.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     failed = tercih("import", tmp_path / "q.jsonl", "--project", "p", "--database", tmp_path / "t.db")
     assert failed.status == 2
-    assert "q.jsonl, row 2: a pair shows 2 answers, got 1" in failed.err
+    assert "q.jsonl, row 2: A question of kind pair shows 2 answers, not 1." in failed.err
     with Store(tmp_path / "t.db") as store:
         assert store.questions("upload p") == []

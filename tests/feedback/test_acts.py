@@ -14,7 +14,8 @@ from tercih.feedback.exchange.load import load
 from tercih.feedback.jobs import Job
 from tercih.feedback.kinds import AnswerError, Said, records_of
 from tercih.feedback.projects import Project, ProjectError, make_project
-from tercih.feedback.queue import Gone, NotYours, Queue, QueueError, Unknown
+from tercih.feedback.queue import Queue
+from tercih.feedback.seats import Gone, NotYours, QueueError, Unknown
 from tercih.feedback.store import Store
 from tercih.records import Clip, TimedSignal
 

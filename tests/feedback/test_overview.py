@@ -12,7 +12,8 @@ from tercih.feedback import overview, tables
 from tercih.feedback.database import Database
 from tercih.feedback.overview import Figure, Report
 from tercih.feedback.projects import Project, make_project
-from tercih.feedback.queue import NotYours, Queue
+from tercih.feedback.queue import Queue
+from tercih.feedback.seats import NotYours
 from tercih.feedback.store import Question, Store
 from tercih.feedback.web.training import entered
 from tercih.records import Text

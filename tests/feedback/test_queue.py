@@ -16,7 +16,8 @@ from tercih.feedback.database import Database
 from tercih.feedback.kinds import AnswerError
 from tercih.feedback.overlap import posterior
 from tercih.feedback.projects import Project, make_project
-from tercih.feedback.queue import SWEEP_EVERY, Gone, NotYours, Queue, QueueError, Seat, Unknown
+from tercih.feedback.queue import SWEEP_EVERY, Queue
+from tercih.feedback.seats import Gone, NotYours, QueueError, Seat, Unknown
 from tercih.feedback.store import Question, Store
 from tercih.records import Text
 

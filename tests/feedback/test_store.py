@@ -225,38 +225,3 @@ def test_a_writer_that_is_killed_loses_nothing_it_acknowledged(tmp_path: Path, a
         again = [Judgement(question=key, rater="ann", answer="a", left="b") for key in keys]
         assert store.judge_all(again) == 3000 - len(judged)
         assert len(store.comparisons()) == 3000
-
-
-def event(number: int, kind: str, rater: str, asked: Question, choice: str = "a") -> dict[str, object]:
-    payload = {
-        "question": asked.id,
-        "answer": {"choice": choice, "strength": 1.0},
-        "shown": {"order": [1, 0]},
-        "seconds": 2.0,
-    }
-    return {"id": number, "kind": kind, "rater": rater, "time": 10.0 + number, "payload": payload}
-
-
-def test_what_people_said_elsewhere_is_received_once(store: Store) -> None:
-    one, two = question(0), question(1)
-    store.ask([one, two])
-    log = [
-        event(3, "answer", "zoe", one),
-        event(5, "answer", "kim", one, "b"),
-        event(6, "skip", "kim", two),
-        event(8, "edit", "zoe", one, "tie"),
-        event(9, "answer", "zoe", two),
-        event(11, "undo", "zoe", two),
-        event(12, "answer", "zoe", question(7), "b"),  # of another run
-    ]
-    assert store.receive("r", log[:2]) == 2
-    assert store.received("r") == 5
-    assert store.receive("r", log) == 2
-    assert store.receive("r", log) == 2
-    assert store.received("r") == 12
-    assert sorted((c.rater, c.answer, c.left) for c in store.comparisons("r")) == [
-        ("kim", "b", "b"),
-        ("zoe", "tie", "b"),
-    ]
-    assert store.receive("r", [event(20, "answer", name, one) for name in ("p", "q", "s")][:1]) == 3
-    assert [q.id for q in store.open_questions("r", votes=1)] == [two.id]

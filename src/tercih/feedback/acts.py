@@ -23,7 +23,7 @@ from tercih.feedback.database import Database
 from tercih.feedback.kinds import AnswerError, check
 from tercih.feedback.projects import Project
 from tercih.feedback.questions import Question
-from tercih.feedback.queue import Gone, NotYours, QueueError, Unknown
+from tercih.feedback.seats import Gone, NotYours, QueueError, Unknown
 from tercih.feedback.store import load_items, question_row
 from tercih.feedback.tables import act, assignment, event, frame, item, job, question, signal
 from tercih.records import Clip

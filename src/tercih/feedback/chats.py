@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from tercih.feedback import jobs
 from tercih.feedback.database import Database
 from tercih.feedback.questions import Question
-from tercih.feedback.queue import NotYours, QueueError, Unknown
+from tercih.feedback.seats import NotYours, QueueError, Unknown
 from tercih.feedback.tables import assignment, chat, job, question
 from tercih.records import Message, Text, content_hash
 

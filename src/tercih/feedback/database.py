@@ -12,6 +12,8 @@ from sqlalchemy.exc import DatabaseError, StatementError
 from tercih.feedback import tables
 
 BUSY_SECONDS = 30.0  # how long a writer waits for another one
+DEEPEST = 12  # levels of a JSON value
+WIDEST = 2**53  # whole numbers that JSON carries exactly
 MIGRATIONS = Path(__file__).parent / "migrations"
 version = sa.table("alembic_version", sa.column("version_num", sa.String))
 
@@ -159,3 +161,22 @@ def _mend(reason: str) -> str:
         "authentication failed": "mend the user and password of the URL",
     }
     return next((f"; {mend}" for sign, mend in known.items() if sign in reason), "")
+
+
+def sane(value: Any, depth: int = 0) -> Any:
+    """A JSON value that any database can keep. Raises ValueError."""
+    if depth > DEEPEST:
+        raise ValueError(f"JSON may be {DEEPEST} levels deep")
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            sane(name, depth)
+            sane(inner, depth + 1)
+    elif isinstance(value, list):
+        for inner in value:
+            sane(inner, depth + 1)
+    elif isinstance(value, str):
+        if "\0" in value or any("\ud800" <= sign <= "\udfff" for sign in value):
+            raise ValueError("text must not hold NUL or half a surrogate pair")
+    elif isinstance(value, int | float) and not abs(value) <= WIDEST and (isinstance(value, int) or value - value != 0):
+        raise ValueError("numbers must be finite, and whole ones below 2**53")
+    return value

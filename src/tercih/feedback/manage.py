@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from tercih.feedback import kinds
 from tercih.feedback.database import Database
-from tercih.feedback.queue import QueueError, Unknown
+from tercih.feedback.seats import QueueError, Unknown
 from tercih.feedback.statements import LOG
 from tercih.feedback.store import load_items
 from tercih.feedback.tables import question

@@ -3,10 +3,6 @@
 A claim takes a seat at a question, and the seat is a lease: answered in time it becomes an answer, else another rater
 gets it. Three constraints hold whatever the code does: no more seats than raters wanted, no rater twice at a question,
 no answer without a seat. Every call is one transaction.
-
-States of a question: "open" (seats are free), "full" (all are taken), "closed" (answered), "dissent" (raters disagree
-to the end: the lead decides), "withdrawn"; and outside the common queue "gold", "tutorial", "exam", "repeat", and
-"chat" for what a rater's own conversation asks.
 """
 
 import random
@@ -19,82 +15,31 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from tercih.feedback import kinds
-from tercih.feedback.database import Database, StoreError
-from tercih.feedback.overlap import is_right, posterior, verdict
+from tercih.feedback.database import Database
+from tercih.feedback.drawing import Draw
+from tercih.feedback.overlap import posterior, verdict
 from tercih.feedback.projects import Project
+from tercih.feedback.seats import ASIDE, Gone, NotYours, QueueError, Seat, Unknown, seat_of
 from tercih.feedback.statements import (
     ANSWER,
-    BEFORE_HERE,
-    BEFORE_HERE_ASIDE,
     COUNT,
-    EARLIER,
-    FROM_HERE,
-    FROM_HERE_ASIDE,
     GIVE_BACK,
-    HAD,
     HELD,
-    ITEM,
     LOG,
-    NEXT_TURN,
     RAN_OUT,
     SEAT,
-    SIT,
     TAKE,
     TAKE_ASIDE,
     UNCOUNT,
-    WHO,
 )
 from tercih.feedback.store import load_items
-from tercih.feedback.tables import assignment, event, item_of, member, question, quota
+from tercih.feedback.tables import assignment, event, question
 from tercih.feedback.tables import project as projects
-from tercih.records import Item, content_hash
 
-STATES = ("open", "full", "closed", "dissent", "withdrawn", "gold", "tutorial", "exam", "repeat", "chat")
-ASIDE = STATES[5:]
 SWEEP_EVERY = 5.0  # seconds between two looks for leases that ran out
 TRIES = 5  # of one claim, where other servers are faster
-REPEAT_AFTER = (5, 40)  # a repeat comes so many answers later, so that the first is not remembered
 LATE = "the time for this question ran out, and others have answered it; your answer is in the log"
 NEEDS_ITEMS = ("spans", "live")  # kinds whose answers are checked against what was shown
-
-
-class QueueError(StoreError):
-    """What a rater asked for cannot be; `status` is HTTP's."""
-
-    status = 409
-
-
-class NotYours(QueueError):
-    status = 403
-
-
-class Unknown(QueueError):
-    status = 404
-
-
-class Gone(QueueError):
-    """The lease ran out or the question was withdrawn; what was said is kept in the log."""
-
-    status = 410
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Seat:
-    """One rater's seat at one question, with everything a page needs. `items` stand in the order they are shown."""
-
-    id: int
-    question: str
-    project: str
-    rater: str
-    kind: str
-    state: str
-    items: tuple[Item, ...]
-    order: tuple[int, ...]
-    spec: Mapping[str, Any]
-    shown: Mapping[str, Any]
-    answer: Mapping[str, Any] | None
-    version: int
-    expires: float
 
 
 @dataclass(kw_only=True)
@@ -164,7 +109,7 @@ class Queue:
                 raise Unknown("there is no such question")
             if seat is None:
                 TAKE_ASIDE.run(connection, {"key": key})
-                return self._sit(connection, settings, rater, dict(asked))
+                return self._draw(connection, settings, rater).sit(dict(asked))
             if seat.rater != rater:
                 raise NotYours("this question is part of somebody else's conversation")
             return self._look(connection, seat.id)
@@ -270,157 +215,18 @@ class Queue:
         """A project's settings were changed: they are looked up at once, not when they are a few seconds old."""
         self._projects.pop(name, None)
 
-    # Finding a question
+    # The seat
 
     def _claim(self, connection: sa.Connection, settings: Project, rater: str, besides: Collection[int]) -> Seat | None:
         held = self._held(connection, settings.id, rater, besides)
-        return self._look(connection, held) if held else self._new_seat(connection, settings, rater)
+        return self._look(connection, held) if held else self._draw(connection, settings, rater).seat()
+
+    def _draw(self, connection: sa.Connection, settings: Project, rater: str) -> Draw:
+        return Draw(connection=connection, settings=settings, rater=rater, dice=self.dice, now=self.now())
 
     def _held(self, connection: sa.Connection, project: str, rater: str, besides: Collection[int]) -> int | None:
         held = HELD.all(connection, {"project": project, "rater": rater, "now": self.now()})
         return next((row["id"] for row in held if row["id"] not in besides), None)
-
-    def _new_seat(self, connection: sa.Connection, settings: Project, name: str) -> Seat | None:
-        who = WHO.first(connection, {"project": settings.id, "rater": name})
-        if who is None or who["state"] != "active":
-            raise NotYours(f"{name} is paused; the lead can say why" if who else f"there is no rater {name!r}")
-        stage = who["stage"]
-        if stage in ("tutorial", "exam"):
-            return self._training(connection, settings, name, stage)
-        if stage == "failed":
-            raise NotYours("the exam was not passed; the lead can open it again")
-        seat = self._drawn(connection, settings, name)
-        if seat and settings.quotas and who["stratum"] in settings.quotas:
-            here = (quota.c.project == settings.id) & (quota.c.stratum == who["stratum"])
-            connection.execute(sa.update(quota).where(here).values(taken=quota.c.taken + 1))
-        return seat
-
-    def _drawn(self, connection: sa.Connection, settings: Project, name: str) -> Seat | None:
-        """A repeat or a gold question in their share, else one of the common queue."""
-        draw = self.dice.random()
-        for state, share, drawn in (
-            ("repeat", settings.repeats, draw < settings.repeats),
-            ("gold", settings.golds, draw > 1 - settings.golds),
-        ):
-            if drawn and self._due(connection, settings, name, state, share):
-                repeat = state == "repeat"
-                seat = (
-                    self._repeat(connection, settings, name)
-                    if repeat
-                    else self._aside(connection, settings, name, state)
-                )
-                if seat:
-                    return seat
-        return self._common(connection, settings, name)
-
-    def _common(self, connection: sa.Connection, settings: Project, name: str) -> Seat | None:
-        """The first turn with a question for this rater; within a turn from a random place on, so that neither raters
-        nor servers queue for the same one."""
-        after: int | None = -(2**31)
-        while after is not None:
-            chosen = {"project": settings.id, "after": after, "start": self.dice.getrandbits(31), "rater": name}
-            for query in (FROM_HERE, BEFORE_HERE):
-                row = query.first(connection, chosen)
-                if row is not None:
-                    TAKE.run(connection, {"key": row["id"], "by": -1 if settings.deep_first else 1})
-                    return self._sit(connection, settings, name, row)
-            after = NEXT_TURN.scalar(connection, {"project": settings.id, "after": after})
-        return None
-
-    def _aside(self, connection: sa.Connection, settings: Project, name: str, state: str) -> Seat | None:
-        """A gold, tutorial or exam question that this rater has not had."""
-        start = self.dice.getrandbits(31) if state == "gold" else 0
-        for query in (FROM_HERE_ASIDE, BEFORE_HERE_ASIDE):
-            chosen = {"project": settings.id, "state": state, "start": start, "rater": name}
-            row = query.first(connection, chosen)
-            if row is not None:
-                TAKE_ASIDE.run(connection, {"key": row["id"]})
-                return self._sit(connection, settings, name, row)
-        return None
-
-    def _training(self, connection: sa.Connection, settings: Project, name: str, stage: str) -> Seat | None:
-        """The next question of the tutorial or the exam; when all are answered, the next stage."""
-        if seat := self._aside(connection, settings, name, stage):
-            return seat
-        passed = stage == "tutorial" or self._exam(connection, settings, name) >= settings.pass_mark
-        after = "exam" if stage == "tutorial" else "passed" if passed else "failed"
-        where = (member.c.project == settings.id) & (member.c.rater == name)
-        tries = member.c.tries + int(stage == "exam")
-        connection.execute(sa.update(member).where(where).values(stage=after, tries=tries))
-        if after == "failed":
-            return None
-        return (
-            self._training(connection, settings, name, "exam")
-            if after == "exam"
-            else self._new_seat(connection, settings, name)
-        )
-
-    def _exam(self, connection: sa.Connection, settings: Project, name: str) -> float:
-        """The share of the exam's questions that were answered right, 1 where there was no exam; one that was let go
-        unanswered counts as wrong."""
-        query = (
-            sa.select(assignment.c.answer, question.c.spec)
-            .join(question, question.c.id == assignment.c.question)
-            .where(
-                assignment.c.rater == name,
-                assignment.c.project == settings.id,
-                assignment.c.state != "leased",
-                question.c.state == "exam",
-            )
-        )
-        marks = [is_right(answer, spec) for answer, spec in connection.execute(query)]
-        return sum(marks) / len(marks) if marks else 1.0
-
-    def _due(self, connection: sa.Connection, settings: Project, name: str, state: str, share: float) -> bool:
-        """Whether this rater has had fewer of these than their share: one who waits for work is not given repeats."""
-        had = HAD.first(connection, {"rater": name, "project": settings.id, "aside": state})
-        return had is not None and (had["aside"] or 0) < share * had["all"] + 1
-
-    def _repeat(self, connection: sa.Connection, settings: Project, name: str) -> Seat | None:
-        """A pair this rater judged a while ago, the other way round."""
-        back = self.dice.randint(*REPEAT_AFTER)
-        row = EARLIER.first(connection, {"rater": name, "project": settings.id, "back": back})
-        if row is None or row["kind"] != "pair":
-            return None
-        key = content_hash(["repeat", row["question"], name])
-        if connection.scalar(sa.select(question.c.id).where(question.c.id == key)):
-            return None
-        copied = {c: row[c] for c in ("project", "run", "step", "kind", "items", "spec", "sampler", "propensity")}
-        own = {
-            "id": key, "run": f"{row['run']} repeat {name}", "index": int(key[:7], 16), "repeats": row["question"],
-            "state": "repeat", "turn": 0, "shuffle": 0, "votes": 1, "taken": 1, "done": 0,
-        }  # fmt: skip
-        connection.execute(question.insert().values(copied | own))
-        return self._sit(connection, settings, name, copied | own, order=row["shown"].get("order", [0, 1])[::-1])
-
-    def _sit(
-        self,
-        connection: sa.Connection,
-        settings: Project,
-        name: str,
-        row: Mapping[str, Any],
-        order: list[int] | None = None,
-    ) -> Seat:
-        """Take the seat: what is shown, and in which order, is decided and written down here."""
-        if order is None:
-            order = list(range(len(row["items"])))
-            self.dice.shuffle(order)
-        shown: dict[str, Any] = {"order": order}
-        if settings.suggestions and "suggestion" in row["spec"] and row.get("state") == "open":
-            shown["suggestion"] = self.dice.random() < settings.suggestions
-        if settings.notes_first:
-            shown["notes_first"] = True
-        now = self.now()
-        seat = {
-            "question": row["id"], "rater": name, "project": settings.id, "state": "leased", "claimed": now,
-            "expires": now + 60 * settings.lease_minutes, "shown": shown, "version": 0,
-        }  # fmt: skip
-        rest = {
-            "id": SIT.scalar(connection, seat),
-            "answer": None,
-            **{name: row[name] for name in ("kind", "items", "spec")},
-        }
-        return seat_of(connection, seat | rest)
 
     # What becomes of an answer
 
@@ -588,15 +394,3 @@ class Queue:
         row = SEAT.first(connection, {"seat": seat})
         assert row is not None
         return seat_of(connection, row)
-
-
-def seat_of(connection: sa.Connection, row: Mapping[str, Any]) -> Seat:
-    """What a page needs, with the items in the order they are shown."""
-    ids, order = row["items"], row["shown"].get("order") or list(range(len(row["items"])))
-    items = {key: item_of(ITEM.first(connection, {"key": key}) or {}) for key in ids}
-    names = (
-        "id", "question", "project", "rater", "kind", "state", "spec", "shown", "answer", "version", "expires",
-    )  # fmt: skip
-    return Seat(
-        items=tuple(items[ids[place]] for place in order), order=tuple(order), **{name: row[name] for name in names}
-    )

@@ -5,9 +5,8 @@ has returned from is on disk. Simulated raters and people fill the same tables; 
 (`feedback/queue.py`), simulated ones by `judge_all`.
 """
 
-import random
 import time as clock
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,13 +16,12 @@ from tercih.feedback import tables
 from tercih.feedback.database import Database, StoreError
 from tercih.feedback.projects import check_name
 from tercih.feedback.questions import Judgement, Question
-from tercih.feedback.tables import assignment, event, fit, item, project, question, rater
+from tercih.feedback.tables import assignment, event, item, project, question, rater
 from tercih.records import Answer, Comparison, Item, Side
 
 __all__ = ["Judgement", "Question", "Store", "StoreError"]
 
 CHUNK = 500  # ids in one IN (…): any database takes as many
-RECEIVED = "received"  # in `fit`: how far a server's log has been read
 TIES = ("tie", "all_bad")  # neither is better; that both are bad, only the answer itself says
 
 Rows = dict[str, dict[str, Any]]
@@ -197,73 +195,6 @@ class Store:
         _insert(connection, assignment, seats)
         _insert(connection, event, events)
 
-    def receive(self, run: str, events: Sequence[Mapping[str, Any]]) -> int:
-        """Copy what people said on a labelling server into this store; returns how many answers stand now.
-
-        `events` are rows of the server's log in its order, with `id`, `kind`, `rater`, `time` and `payload`; those up
-        to the last one received are passed over, so that nothing counts twice whoever was killed.
-        """
-        with self.database.transaction(write=True) as connection:
-            asked = connection.execute(sa.select(question).where(question.c.run == run)).mappings()
-            known = {row["id"]: dict(row) for row in asked}
-            since = self._received(connection, run)
-            for each in events:
-                key = each["payload"].get("question")
-                if each["id"] <= since or key not in known:
-                    continue
-                self._mirror(connection, each, known[key])
-            if events:
-                newest = {
-                    "events": max(since, max(int(each["id"]) for each in events)),
-                    "time": clock.time(),
-                    "result": {},
-                }
-                here = (fit.c.project == run) & (fit.c.kind == RECEIVED)
-                if since:
-                    connection.execute(sa.update(fit).where(here).values(newest))
-                else:
-                    connection.execute(fit.insert().values(newest | {"project": run, "kind": RECEIVED}))
-            standing = (assignment.c.project == run) & (assignment.c.state == "done")
-            return int(connection.scalar(sa.select(sa.func.count()).where(standing)) or 0)
-
-    def received(self, run: str) -> int:
-        """The id of the last event received for a run; 0 where there was none."""
-        with self.database.transaction() as connection:
-            return self._received(connection, run)
-
-    @staticmethod
-    def _received(connection: sa.Connection, run: str) -> int:
-        query = sa.select(fit.c.events).where(fit.c.project == run, fit.c.kind == RECEIVED)
-        return int(connection.scalar(query) or 0)
-
-    @staticmethod
-    def _mirror(connection: sa.Connection, said: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-        """One event: an answer that now stands, or one that no longer does."""
-        here = (assignment.c.question == asked["id"]) & (assignment.c.rater == said["rater"])
-        stands = connection.scalar(sa.select(assignment.c.id).where(here, assignment.c.state == "done"))
-        counted = sa.update(question).where(question.c.id == asked["id"])
-        if said["kind"] == "undo" and stands:
-            connection.execute(sa.delete(assignment).where(here))
-            connection.execute(counted.values(taken=question.c.taken - 1, done=question.c.done - 1))
-        if said["kind"] not in ("answer", "edit"):
-            return
-        payload = said["payload"]
-        if stands:
-            connection.execute(sa.update(assignment).where(here).values(answer=payload["answer"]))
-            return
-        if not _ids(connection, rater, [said["rater"]]):
-            kind = "simulated" if said["rater"].startswith("simulated-") else "person"
-            who = {"id": said["rater"], "kind": kind, "role": "rater", "state": "active", "created": said["time"]}
-            connection.execute(rater.insert().values(who))
-        seat = {
-            "question": asked["id"], "rater": said["rater"], "project": asked["project"], "state": "done",
-            "claimed": said["time"], "expires": said["time"], "shown": payload.get("shown", {}),
-            "answer": payload["answer"], "version": 1, "time": said["time"], "seconds": payload.get("seconds"),
-        }  # fmt: skip
-        connection.execute(assignment.insert().values(seat))
-        wanted = sa.case((question.c.taken + 1 > question.c.votes, question.c.taken + 1), else_=question.c.votes)
-        connection.execute(counted.values(taken=question.c.taken + 1, done=question.c.done + 1, votes=wanted))
-
     def comparisons(
         self, run: str | None = None, step: int | None = None, *, project: str | None = None
     ) -> list[Comparison]:
@@ -301,7 +232,7 @@ def question_row(asked: Question) -> dict[str, Any]:
         "repeats": None,
         "state": "open",
         "turn": 0,
-        "shuffle": random.getrandbits(31),
+        "shuffle": int(asked.id[:8], 16) >> 1,  # an id is a hash: as good as drawn, and the same wherever it is asked
         "votes": asked.votes,
         "taken": 0,
         "done": 0,

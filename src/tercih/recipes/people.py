@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tercih.feedback.client import Client
+from tercih.feedback.mirror import receive, received
 from tercih.feedback.store import Store
 from tercih.progress import Progress, console
 from tercih.run import write_jsonl
@@ -67,11 +68,13 @@ class People:
         self._patiently(lambda: client.ask(self.name, questions))
         console.print(f"{len(questions)} questions are on {self.server} in the project {self.name}")
         curve: list[dict[str, Any]] = []
-        had, learned = store.receive(self.name, []), 0
+        had, learned = receive(store.database, self.name, []), 0
         with Progress("answers", total=wanted, done=had) as progress:
             while had < self.enough * wanted:
-                events = self._patiently(lambda: list(client.events(self.name, after=store.received(self.name))))
-                now = store.receive(self.name, events)
+                events = self._patiently(
+                    lambda: list(client.events(self.name, after=received(store.database, self.name)))
+                )
+                now = receive(store.database, self.name, events)
                 if now > had:
                     progress.advance(by=now - had)
                 had = now

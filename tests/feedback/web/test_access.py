@@ -8,8 +8,8 @@ import pytest
 import sqlalchemy as sa
 from starlette.testclient import TestClient
 
-from tercih.feedback import tables
-from tercih.feedback.web import accounts, app, languages
+from tercih.feedback import languages, tables
+from tercih.feedback.web import accounts, app
 from tercih.feedback.web.accounts import ranks
 from tercih.feedback.web.visits import COOKIE
 

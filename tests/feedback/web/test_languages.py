@@ -8,10 +8,11 @@ import pytest
 
 from tercih.feedback import web
 from tercih.feedback.acquisition import RULES
+from tercih.feedback.exchange import uploads
 from tercih.feedback.kinds import CHOICES, EITHER, KINDS
+from tercih.feedback.languages import LANGUAGES, catalogue
 from tercih.feedback.projects import Project
 from tercih.feedback.web.keys import SCOPES
-from tercih.feedback.web.languages import LANGUAGES, catalogue
 from tercih.feedback.web.visits import ERRORS
 
 WEB = Path(web.__file__).parent
@@ -63,7 +64,7 @@ def test_translations_are_translations() -> None:
 
 
 def used() -> set[str]:
-    sources = [path.read_text() for path in (*WEB.rglob("*.html"), *WEB.glob("*.py"))]
+    sources = [path.read_text() for path in (*WEB.rglob("*.html"), *WEB.glob("*.py"), Path(uploads.__file__))]
     starts = "|".join({re.escape(key.split(".")[0]) for key in ENGLISH})
     pattern = re.compile(rf"[\"']((?:{starts})\.[\w.]*)[\"']")
     plain = {key for source in sources for key in pattern.findall(source)} | {"go_on"}

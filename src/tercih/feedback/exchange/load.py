@@ -12,11 +12,11 @@ from tercih.feedback.database import Database
 from tercih.feedback.exchange import formats
 from tercih.feedback.exchange.export import Row, items_of
 from tercih.feedback.exchange.put import Asked, Given, Taken, put
+from tercih.feedback.exchange.uploads import USES, question_of
 from tercih.feedback.kinds import KINDS
 from tercih.feedback.projects import Project
 from tercih.feedback.questions import Question
 from tercih.feedback.tables import project as projects
-from tercih.feedback.web.uploads import USES, question_of
 from tercih.records import Comparison, Demonstration, Item, Ranking, Text, Thumb
 from tercih.sources.columns import UNKNOWN, Record, records
 from tercih.sources.rows import SourceError

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from tercih.feedback.database import Database
 from tercih.feedback.overview.learned import TOLD, points
 from tercih.feedback.projects import Project, ProjectError, make_project
-from tercih.feedback.queue import QueueError, Unknown
+from tercih.feedback.seats import QueueError, Unknown
 from tercih.feedback.store import Store
 from tercih.feedback.tables import fit, guideline, question, rater
 from tercih.feedback.tables import project as projects

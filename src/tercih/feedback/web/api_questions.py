@@ -12,8 +12,8 @@ from tercih.feedback.exchange.formats import line
 from tercih.feedback.exchange.put import Asked, put
 from tercih.feedback.manage import suggest, withdraw
 from tercih.feedback.questions import Question
-from tercih.feedback.queue import Unknown
 from tercih.feedback.search import Filters, find_answers, find_questions
+from tercih.feedback.seats import Unknown
 from tercih.feedback.web.api_projects import known as known_project
 from tercih.feedback.web.door import After, Day, Filter, Limit, ProjectName, QuestionId, database_of, need, queue_of
 from tercih.feedback.web.keys import Key

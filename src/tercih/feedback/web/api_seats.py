@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 
-from tercih.feedback.queue import Seat
+from tercih.feedback.seats import Seat
 from tercih.feedback.web.door import ProjectName, SeatId, need, queue_of
 from tercih.feedback.web.keys import Key
 from tercih.feedback.web.schemas import AnswerIn, SkipIn, UndoIn, shown

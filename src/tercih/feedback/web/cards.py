@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tercih.feedback.queue import Seat
+from tercih.feedback.seats import Seat
 from tercih.records import Clip, Content, Message, Text
 
 LETTERS = "ABCDEFGHI"

@@ -15,7 +15,7 @@ from tercih.feedback import chats
 from tercih.feedback.chats import MOST_CHARACTERS, MOST_TURNS, Chat
 from tercih.feedback.projects import Project
 from tercih.feedback.questions import Question
-from tercih.feedback.queue import QueueError, Seat
+from tercih.feedback.seats import QueueError, Seat
 from tercih.feedback.store import Store
 from tercih.feedback.web import training
 from tercih.feedback.web.forms import answer_of, seconds_of

@@ -17,8 +17,9 @@ from tercih.feedback.database import Database, StoreError
 from tercih.feedback.exchange.export import ExchangeError
 from tercih.feedback.kinds import AnswerError
 from tercih.feedback.projects import ProjectError
-from tercih.feedback.queue import Queue, QueueError
+from tercih.feedback.queue import Queue
 from tercih.feedback.search import day
+from tercih.feedback.seats import QueueError
 from tercih.feedback.web.keys import Key, KeyRefused, KeyUnknown, check_key
 from tercih.feedback.web.schemas import Problem
 

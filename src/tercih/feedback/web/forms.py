@@ -6,7 +6,7 @@ from typing import Any
 
 from tercih.feedback.kinds import AnswerError
 from tercih.feedback.projects import Project
-from tercih.feedback.queue import Seat
+from tercih.feedback.seats import Seat
 from tercih.records import Clip, Text
 
 MOST_SECONDS = 3600.0  # a longer look at one question is a window that was forgotten

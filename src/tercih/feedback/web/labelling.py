@@ -10,7 +10,7 @@ from starlette.responses import FileResponse, Response
 
 from tercih.feedback.kinds import MOST_CHARACTERS, AnswerError
 from tercih.feedback.overlap import is_right
-from tercih.feedback.queue import Seat
+from tercih.feedback.seats import Seat
 from tercih.feedback.web import training
 from tercih.feedback.web.cards import answer_in_words, card_of
 from tercih.feedback.web.forms import answer_of, seconds_of

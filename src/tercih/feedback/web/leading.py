@@ -9,16 +9,17 @@ from starlette.datastructures import UploadFile
 from starlette.responses import Response
 
 from tercih.feedback.acquisition import RULES
+from tercih.feedback.exchange import uploads
+from tercih.feedback.exchange.uploads import UploadError
 from tercih.feedback.kinds import KINDS, MOST_CHARACTERS, AnswerError
 from tercih.feedback.projects import Project, ProjectError, make_project
 from tercih.feedback.search import Filters, day
 from tercih.feedback.store import Store
-from tercih.feedback.web import oversight, uploads
+from tercih.feedback.web import oversight
 from tercih.feedback.web.cards import answer_in_words, card_of
 from tercih.feedback.web.forms import answer_of
 from tercih.feedback.web.labelling import clip_of
 from tercih.feedback.web.labelling import fields as said
-from tercih.feedback.web.uploads import UploadError
 from tercih.feedback.web.visits import Refused, Visit
 
 COUNTED = ("open", "full", "closed", "dissent", "withdrawn", "gold", "tutorial", "exam", "repeat", "chat")
@@ -46,7 +47,7 @@ def new(visit: Visit) -> Response:
         if any(row["id"] == settings.id for row in oversight.all_projects(visit.site.database)):
             raise ProjectError(visit.say("lead.taken", name=settings.id))
     except (ProjectError, TypeError, ValueError, RecursionError) as error:
-        wrong = in_words(visit, error) if isinstance(error, UploadError) else str(error)
+        wrong = error.said(visit.language) if isinstance(error, UploadError) else str(error)
         return settings_form(visit, said(visit), new=True, wrong=wrong, status=422)
     make_project(visit.site.database, settings)
     oversight.record(visit.site.database, "project", visit.who.rater, settings.id)
@@ -177,17 +178,9 @@ def questions(visit: Visit) -> Response:
             raise UploadError("lead.no_file")
         counts = uploads.ask_all(Store(visit.site.database), settings, text)
     except UploadError as error:
-        return project(visit, 422, wrong=in_words(visit, error))
+        return project(visit, 422, wrong=error.said(visit.language))
     oversight.record(visit.site.database, "questions", visit.who.rater, settings.id, **counts)
     return visit.go(f"/lead/{settings.id}?added={sum(counts.values())}")
-
-
-def in_words(visit: Visit, error: UploadError) -> str:
-    values = dict(error.values)
-    if where := values.pop("where", None):
-        values["what"] = visit.say(f"wrong.{where}", **values)
-    said = visit.say(error.word, **values)
-    return visit.say("upload.line", line=error.line, what=said) if error.line else said
 
 
 def guidelines(visit: Visit) -> Response:

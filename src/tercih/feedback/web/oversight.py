@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from tercih.feedback import kinds
 from tercih.feedback.database import Database
 from tercih.feedback.projects import Project, ProjectError
-from tercih.feedback.queue import QueueError, Seat, Unknown, seat_of
 from tercih.feedback.search import Filters, latest
+from tercih.feedback.seats import QueueError, Seat, Unknown, seat_of
 from tercih.feedback.store import load_items
 from tercih.feedback.tables import account, assignment, event, guideline, member, question, rater
 from tercih.feedback.tables import project as projects

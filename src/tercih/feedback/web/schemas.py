@@ -6,34 +6,13 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 
+from tercih.feedback.database import sane
 from tercih.feedback.kinds import MOST_CHARACTERS
 from tercih.feedback.projects import Project
 from tercih.records import Clip, Content, Item, Message, Text
 
 MOST = 1000  # questions in one call
-DEEPEST = 12  # levels of a JSON value
 LONGEST = 200_000  # characters of one text
-WIDEST = 2**53  # whole numbers that JSON carries exactly
-
-
-def sane(value: Any, depth: int = 0) -> Any:
-    """A JSON value that any database can keep. Raises ValueError."""
-    if depth > DEEPEST:
-        raise ValueError(f"JSON may be {DEEPEST} levels deep")
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            sane(name, depth)
-            sane(inner, depth + 1)
-    elif isinstance(value, list):
-        for inner in value:
-            sane(inner, depth + 1)
-    elif isinstance(value, str):
-        if "\0" in value or any("\ud800" <= sign <= "\udfff" for sign in value):
-            raise ValueError("text must not hold NUL or half a surrogate pair")
-    elif isinstance(value, int | float) and not abs(value) <= WIDEST and (isinstance(value, int) or value - value != 0):
-        raise ValueError("numbers must be finite, and whole ones below 2**53")
-    return value
-
 
 Words = Annotated[str, Field(max_length=LONGEST), AfterValidator(sane)]
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$"), AfterValidator(sane)]

@@ -2,9 +2,9 @@
 
 from starlette.responses import Response
 
+from tercih.feedback.languages import LANGUAGES
 from tercih.feedback.web import accounts
 from tercih.feedback.web.accounts import AccountError
-from tercih.feedback.web.languages import LANGUAGES
 from tercih.feedback.web.visits import COOKIE, LANGUAGE_COOKIE, Refused, Visit, local
 
 YEAR = 365 * 86_400

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from tercih.feedback.database import Database
 from tercih.feedback.overlap import is_right
 from tercih.feedback.projects import Project, ProjectError
-from tercih.feedback.queue import Seat
+from tercih.feedback.seats import Seat
 from tercih.feedback.tables import assignment, event, guideline, member, question
 from tercih.feedback.tables import project as projects
 

@@ -25,11 +25,12 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from tercih.feedback.database import Database, StoreError
 from tercih.feedback.kinds import AnswerError
+from tercih.feedback.languages import LANGUAGES, preferred, say
 from tercih.feedback.projects import ProjectError
-from tercih.feedback.queue import Queue, QueueError
+from tercih.feedback.queue import Queue
+from tercih.feedback.seats import QueueError
 from tercih.feedback.web import accounts
 from tercih.feedback.web.accounts import AccountError, Session
-from tercih.feedback.web.languages import LANGUAGES, preferred, say
 from tercih.feedback.web.limiter import Limiter
 from tercih.records import Clip, Item
 

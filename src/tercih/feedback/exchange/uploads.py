@@ -4,11 +4,12 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from tercih.feedback.database import sane
 from tercih.feedback.kinds import KINDS, AnswerError, check
+from tercih.feedback.languages import say
 from tercih.feedback.projects import Project
 from tercih.feedback.questions import Question
 from tercih.feedback.store import Store
-from tercih.feedback.web.schemas import sane
 from tercih.records import Clip, Content, Item, Message, Text, content_hash
 
 USES = {"question": "open", "gold": "gold", "tutorial": "tutorial", "exam": "exam"}
@@ -25,8 +26,19 @@ class UploadError(ValueError):
     (0: as a whole). A sentence's value `where` is the field of an answer that cannot be."""
 
     def __init__(self, word: str, line: int = 0, **values: object) -> None:
-        super().__init__(f"line {line}: {word} {values}")
+        super().__init__(word, line, values)
         self.word, self.line, self.values = word, line, values
+
+    def __str__(self) -> str:
+        return self.said("en")
+
+    def said(self, language: str) -> str:
+        """In a language's sentences."""
+        values = dict(self.values)
+        if where := values.pop("where", None):
+            values["what"] = say(language, f"wrong.{where}", **values)
+        what = say(language, self.word, **values)
+        return say(language, "upload.line", line=self.line, what=what) if self.line else what
 
 
 def ask_all(store: Store, settings: Project, text: str) -> dict[str, int]:
