@@ -150,7 +150,7 @@ def test_the_engine_is_held_against_the_trainer(good: Path, monkeypatch: pytest.
     def warmer(self: Patient, case: Inspection) -> None:
         forward(self, case)
         head = self.policy.head
-        monkeypatch.setattr(self.policy, "head", lambda hidden: head(hidden) * 1.01)
+        monkeypatch.setattr(type(self.policy), "head", property(lambda _: lambda hidden: head(hidden) * 1.01))
 
     monkeypatch.setattr(Patient, "__init__", warmer)
     finding = look(good, shown(count=4))["engine = trainer"]

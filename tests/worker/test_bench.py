@@ -70,13 +70,13 @@ def test_the_page_on_quality_is_worked_out_and_kept(store: Store) -> None:
     assert again["result"]["settings"] != kept["result"]["settings"]
 
 
-def test_a_runs_own_project_is_weighed_and_no_more(store: Store, models: tuple[Path, ...]) -> None:
+def test_a_runs_own_project_is_weighed_without_being_set_up(store: Store, models: tuple[Path, ...]) -> None:
     a, b = (Text(prompt="x", completion=word) for word in ("yes", "no"))
-    key = store.ask([Question(items=(a, b), run="My Run", step=0, index=0)])[0]
+    key = store.ask([Question(items=(a, b), run="my-run", step=0, index=0)])[0]
     store.judge(key, "ann", "a")
     assert work(Bench(database=store.database, models=models[:1])) == 1
-    assert read_fit(store.database, "My Run", "raters") is not None
-    assert read_fit(store.database, "My Run", QUALITY) is None
+    assert read_fit(store.database, "my-run", "raters") is not None
+    assert read_fit(store.database, "my-run", QUALITY) is not None
 
 
 def test_who_does_what_to_the_reward_is_learned_when_a_tenth_is_new(store: Store, models: tuple[Path, ...]) -> None:

@@ -18,7 +18,7 @@ from tercih.optimisation import Optimisation
 BETA = 1.0
 ROWS = 256  # responses in a rollout
 KL_TARGET = 0.25  # nats per response
-GAMMA = 1.0  # of PPO-ptx
+GAMMA = 4.0  # of PPO-ptx: large enough that the optimum gives nothing to answers that the text never says
 TEXTS = 4000  # answers of pre-training text
 FIXED_POINT_ROUNDS = 50
 SETTLED = 0.25  # the share of a run, at its end, over which the KL is averaged

@@ -104,7 +104,8 @@ def test_any_form_on_any_page_gets_a_page(world: World, entry: Any, fields: dict
 @LOOSE
 @given(entry=st.sampled_from(GETS), wanted=WANTED, who=st.sampled_from(["ann", "lead", "admin"]))
 def test_any_search_gets_a_page(world: World, entry: Any, wanted: dict[str, str], who: str) -> None:
-    place = address(entry.path, world, 1)
+    place = address(entry.path, world, 1, "none")
+    wanted = {name: said[:10_000] for name, said in wanted.items()}  # all of them fit into one address
     answer = getattr(world, who).client.get(place, params=wanted, follow_redirects=False)
     assert answer.status_code < 500, (place, wanted, who)
 
@@ -114,7 +115,7 @@ def test_no_nul_reaches_the_database(world: World) -> None:
         if entry.path == "/logout":
             continue
         world.admin.get("/")
-        path = address(entry.path, world, 1)
+        path = address(entry.path, world, 1, "none")
         for name in NAMES if entry.method == "POST" else ("who", "kind", "project", "text", "state", "code"):
             said = {"data": {"csrf": world.admin.csrf, name: "a\0"}} if entry.method == "POST" else {
                 "params": {name: "a\0"}}  # fmt: skip
