@@ -29,7 +29,9 @@ def test_quality_shows_who_leans_and_what_was_learned(
     page = visitor(width, role="lead")
     page.goto(f"{site.address}/lead/p/quality")
     rater = page.locator("tr", has=page.locator("a", has_text="lefty"))
-    assert rater.locator(".badge").count() == 1
+    assert "prefers a side" in rater.locator(".badge").all_inner_texts()
+    honest = page.locator("tr", has=page.locator("a", has_text="ann"))
+    assert honest.locator(".badge").count() == 0
     assert page.locator("svg.interval").count() > 12
     assert page.locator("svg.curve .line").get_attribute("points").count(",") == 4
     assert "40 % [12, 71]" in page.inner_text("main")

@@ -32,7 +32,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Database:
 def plant(database: Database) -> None:
     """150 pairs of which "a" is truly better; lefty says left; a suggestion sways everybody else a little."""
     dice = random.Random(1)
-    random.seed(1)  # of the order that questions are given in the store
     make_project(database, SETTINGS)
     store = Store(database)
 
