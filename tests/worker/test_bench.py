@@ -153,6 +153,18 @@ def test_a_turn_of_chat(store: Store, models: tuple[Path, ...]) -> None:
     assert said[0]["model"] == str(models[2])
 
 
+def test_a_policy_without_a_chat_template_goes_on_with_what_was_said(store: Store, models: tuple[Path, ...]) -> None:
+    turns = [
+        {"role": "user", "content": "hello"},
+        {"role": "assistant", "content": "the"},
+        {"role": "user", "content": "cat"},
+    ]
+    told = jobs.put(store.database, "chat", {"messages": turns, "seed": 3})
+    plain = jobs.put(store.database, "chat", {"prompt": "hello\nthe\ncat", "seed": 3})
+    work(Bench(database=store.database, policy=models[2]))
+    assert jobs.result(store.database, told).result == jobs.result(store.database, plain).result
+
+
 def test_an_answer_without_a_word_is_none(
     store: Store, models: tuple[Path, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,7 +179,6 @@ def test_an_answer_without_a_word_is_none(
     ({}, "either a prompt or messages"),
     ({"prompt": "x", "messages": []}, "either a prompt or messages"),
     ({"messages": [{"role": "root", "content": "x"}]}, "either a prompt or messages"),
-    ({"messages": [{"role": "user", "content": "x"}]}, "no chat template"),
     ({"prompt": "the cat " * 2000}, "longer than the model's context"),
     ({"prompt": "x", "model": "/etc"}, "not for /etc"),
     ({"prompt": "x", "temperature": -1}, "temperature"),

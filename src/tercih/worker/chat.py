@@ -33,6 +33,8 @@ def chat(bench: Bench, job: Job) -> dict[str, Any]:
     prompt = prompt_of(payload)
     try:
         tokenizer, policy = _loaded(bench.policy)
+        if tokenizer.hf.chat_template is None:
+            prompt = _plain(prompt)
         room = policy.context - len(tokenizer.prompt(prompt))
     except (ModelError, TokenError) as error:
         raise Refused(str(error).replace(str(bench.policy), "the model")) from error
@@ -65,6 +67,11 @@ def prompt_of(payload: Mapping[str, Any]) -> Content:
     if prompt is None and isinstance(messages, Sequence) and messages and all(map(_is_message, messages)):
         return tuple(Message(role=each["role"], content=each["content"]) for each in messages)
     raise Refused("a chat needs either a prompt or messages of {role, content}")
+
+
+def _plain(prompt: Content) -> str:
+    """For a model that only goes on with a text: what was said so far, a line each."""
+    return prompt if isinstance(prompt, str) else "\n".join(turn.content for turn in prompt)
 
 
 def _is_message(each: Any) -> bool:
