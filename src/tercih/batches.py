@@ -16,6 +16,8 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from tercih.spans import span
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tokens:
@@ -255,4 +257,5 @@ class Models:
         """Shape (B, T); without gradient."""
         if self.reference is None:
             raise ValueError("this method needs a reference model: pass Models(policy=…, reference=…)")
-        return self.reference(tokens)
+        with span("reference"):
+            return self.reference(tokens)

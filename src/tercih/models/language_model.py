@@ -12,6 +12,7 @@ from tercih.batches import Outputs, Tokens, Want
 from tercih.models.layout import Learned, Places, learned
 from tercih.models.logits import measure
 from tercih.models.trunk import read
+from tercih.spans import count
 
 
 class LanguageModel(nn.Module):
@@ -79,6 +80,7 @@ class LanguageModel(nn.Module):
         hidden_MD = read(self.causal.base_model, tokens, wanted.places)
         logp_BT = entropy_BT = value_BT = None
         if want.logp or want.entropy:
+            count("predicted_learned" if torch.is_grad_enabled() else "predicted", len(wanted.target_M))
             logp_M, entropy_M = measure(
                 hidden_MD,
                 wanted.target_M,

@@ -19,6 +19,7 @@ from tercih.rollout.engine import Generated
 from tercih.rollout.engines import EngineSettings, make_engine
 from tercih.rollout.mismatch import mismatch
 from tercih.rollout.sampling import Sampling
+from tercih.spans import count, span
 
 
 def to_tokens(generated: Generated, prompts: Sequence[Sequence[int]]) -> Tokens:
@@ -125,13 +126,17 @@ class Rollouts:
         ids = [self.ids[i] for i in chosen]
         prompts = [self.prompts[i] for i in chosen]
         seed = int(np.random.SeedSequence((self.seed, step)).generate_state(1, np.uint64)[0])
-        self.sampler.sync(step)
-        generated = self.sampler.generate(ids, self.sampling, samples=self.samples, seed=seed)
+        with span("generate"):
+            self.sampler.sync(step)
+            generated = self.sampler.generate(ids, self.sampling, samples=self.samples, seed=seed)
+            count("sampled", generated.stats.tokens)
+            count("passes", generated.stats.steps + generated.stats.prefills)
         items = to_items(generated, prompts, ids, self.tokenizer, f"step {step}")
-        reward_B, parts = self.reward(items, generated.ended_B.cpu())
-        for source in self.audit:
-            scores = source.score(items)
-            parts |= {f"audit/{name}": scores.reward_BC[:, c] for c, name in enumerate(scores.names)}
+        with span("score"):
+            reward_B, parts = self.reward(items, generated.ended_B.cpu())
+            for source in self.audit:
+                scores = source.score(items)
+                parts |= {f"audit/{name}": scores.reward_BC[:, c] for c, name in enumerate(scores.names)}
         tokens, logp_BT, measured = self._as_learner(to_tokens(generated, ids), generated.logp_BT)
         return Rollout(
             tokens=tokens,
@@ -150,7 +155,8 @@ class Rollouts:
         do about it."""
         if self.sampler.exact:
             return tokens, engine_logp_BT, {}
-        logp_BT, mask_BT, correction = self.policy(tokens).logp_BT, tokens.loss_mask_BT, self.engine.correction
+        with span("forward"):
+            logp_BT, mask_BT, correction = self.policy(tokens).logp_BT, tokens.loss_mask_BT, self.engine.correction
         measured = mismatch(logp_BT, engine_logp_BT, mask_BT, correction)
         if correction.level != "none":
             tokens = replace(tokens, correction_BT=correction.weight(logp_BT, engine_logp_BT, mask_BT))
