@@ -25,7 +25,20 @@ from tercih import config
 from tercih.algorithms import METHODS
 from tercih.algorithms.dpo import DPO
 from tercih.cli import COMMANDS
-from tercih.commands import aggregate, chat, clips, doctor, exchange, folders, key, recipes, serve, verify, worker
+from tercih.commands import (
+    aggregate,
+    chat,
+    clips,
+    doctor,
+    exchange,
+    folders,
+    key,
+    profile,
+    recipes,
+    serve,
+    verify,
+    worker,
+)
 from tercih.commands.files import module_at, named
 from tercih.commands.train import Train, method_called
 from tercih.commands.train_options import configure
@@ -183,6 +196,9 @@ def parse(words: Sequence[str], run_json: Path) -> None:
         kind = METHODS["dpo"] if ".py:" in rest[0] else method_called(rest[0])
         if "--help" not in rest:
             configure(kind, rest[0], rest[1:])
+        return
+    if name == "profile":
+        profile.options(rest)
         return
     if name == "doctor" and rest and not rest[0].startswith("-"):
         assert rest[0] in RECIPES

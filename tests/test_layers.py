@@ -12,7 +12,7 @@ import tercih
 
 HOUSE = Path(tercih.__file__).parent
 
-TENSORS = {"batches", "ops", "method"}
+TENSORS = {"spans", "batches", "ops", "method"}
 LEARNING = TENSORS | {
     "records",
     "data",
@@ -29,35 +29,37 @@ ALL_ROOMS = {
 }  # fmt: skip
 
 MAY_IMPORT: dict[str, set[str]] = {
+    "spans": set(),
     "records": set(),
     "places": set(),
     "sources": {"records"},
     "feedback": {"records", "sources"},
     "environments": {"records", "sources"},
     "progress": set(),
-    "batches": set(),
+    "batches": {"spans"},
     "ops": {"batches"},
     "method": {"batches"},
     "data": {"records", "places", "progress", "batches"},
-    "models": {"places", "batches"},
+    "models": {"spans", "places", "batches"},
     "rewards": {"records", "batches", "ops", "data", "models"},
     # Sampling for training scores what it sampled, so rewards stand above rollouts.
-    "rollout": {"records", "batches", "data", "models", "rewards"},
+    "rollout": {"spans", "records", "batches", "ops", "data", "models", "rewards"},
     "algorithms": TENSORS,
     "checkpoint": set(),
     "metrics": set(),
     "optimisation": set(),
-    "train": {"batches", "method", "checkpoint", "metrics", "optimisation", "progress"},
+    "train": {"spans", "batches", "method", "checkpoint", "metrics", "optimisation", "progress"},
     "evaluation": {"records"},
     "report": {"evaluation"},
     "config": set(),
     "run": {"progress"},
     "conformance": LEARNING | {"feedback", "environments", "evaluation"},
     "doctor": LEARNING | {"evaluation"},
+    "profiling": {"spans"},
     # What the server leaves to it: the one room between people's tables and models.
     "worker": LEARNING | {"feedback", "environments"},
     "recipes": ALL_ROOMS | {"doctor"},
-    "commands": ALL_ROOMS | {"config", "conformance", "doctor", "worker", "recipes"},
+    "commands": ALL_ROOMS | {"config", "conformance", "doctor", "profiling", "worker", "recipes"},
     "cli": set(),  # names its commands in strings, so that each is imported only when it is chosen
 }
 NO_TORCH = ("records", "sources", "feedback", "environments", "evaluation", "report")

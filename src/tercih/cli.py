@@ -17,6 +17,7 @@ COMMANDS = {
     "train": Command("tercih.commands.train:train", "one stage by one method: sft, bradley_terry, dpo, ppo, …"),
     "serve": Command("tercih.commands.serve:serve", "the web pages on which people compare"),
     "verify": Command("tercih.commands.verify:verify", "prove that methods do what their papers say"),
+    "profile": Command("tercih.commands.profile:profile", "where a recipe's time and memory go, and what to change"),
     "doctor": Command("tercih.commands.doctor:doctor", "say what would go wrong, before spending hours"),
     "aggregate": Command("tercih.commands.aggregate:aggregate", "ways to weigh raters, side by side on public crowds"),
     "key": Command("tercih.commands.key:key", "an API key for a program that asks people"),

@@ -9,12 +9,14 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from tercih import spans
 from tercih.batches import Batch, Mean, Models
 from tercih.checkpoint import Checkpoints
 from tercih.method import Method, State
 from tercih.metrics import MetricsFile
 from tercih.optimisation import Optimisation
 from tercih.progress import Progress
+from tercih.spans import span
 
 EXPLODED = 1e6
 
@@ -59,7 +61,11 @@ def fit(
         trainer.load_state_dict(saved[1])
     metrics: dict[str, float] = trainer.metrics
     last_save, cost = time.monotonic(), 0.0
-    with MetricsFile(folder, keep=start) as log, Progress(title, total=data.steps, done=start) as progress:
+    with (
+        spans.training(title, models.policy),
+        MetricsFile(folder, keep=start) as log,
+        Progress(title, total=data.steps, done=start) as progress,
+    ):
         for step in range(start, data.steps):
             try:
                 metrics = trainer.step(step)
@@ -70,11 +76,14 @@ def fit(
             since = time.monotonic() - last_save
             if checkpoints and (since > save_every or since > 20 * cost or step + 1 == data.steps):
                 began = time.monotonic()
-                checkpoints.save(step + 1, trainer.state_dict())
+                with span("checkpoint"):
+                    checkpoints.save(step + 1, trainer.state_dict())
                 last_save = time.monotonic()
                 cost = last_save - began
             if on_step:
                 on_step(step, metrics)
+            if spans.enough():
+                break
     return metrics
 
 
@@ -91,7 +100,8 @@ class _Trainer:
 
     def step(self, step: int) -> dict[str, float]:
         """All updates on one item of data. Raises FloatingPointError on numbers that are not finite or explode."""
-        item = self.data(step)
+        with span("data"):
+            item = self.data(step)
         for group in self.optimiser.param_groups:
             group["lr"] = self.optimisation.lr_at(step, self.data.steps)
         means = _Means()
@@ -99,7 +109,7 @@ class _Trainer:
             item = item.to(self.device)
             means.add(item.describe())
         self.models.policy.train()
-        for batch in self.method.batches(item, self.models, self.state):
+        for batch in spans.each("forward", self.method.batches(item, self.models, self.state)):
             means.add(self._update([batch] if isinstance(batch, Batch) else batch))
         self.metrics = means.values()
         self.state = self.method.after(self.state, item, self.metrics)
@@ -115,18 +125,21 @@ class _Trainer:
         means, value = _Means(), 0.0
         for part in parts:
             for micro in part.split(self.optimisation.micro_rows or part.tokens.rows):
-                loss = self.method.loss(self.models.policy, micro)
+                with span("forward"):
+                    loss = self.method.loss(self.models.policy, micro)
                 terms = [t.weight * t.sum / units[t.per].clamp(min=1e-9) for t in loss.terms.values() if t.weight]
                 total = torch.stack(terms).sum()
                 value += float(total.detach())
                 if not abs(value) < EXPLODED:
                     raise FloatingPointError(f"the loss is {value:.3g} ({_describe(loss.terms)})")
-                total.backward()  # type: ignore[no-untyped-call]
+                with span("backward"):
+                    total.backward()  # type: ignore[no-untyped-call]
                 means.add(loss.metrics)
-        norm = self.optimisation.clip(self.parameters)
-        if not math.isfinite(norm):
-            raise FloatingPointError(f"the gradient norm is {norm}")
-        self.optimiser.step()
+        with span("optimiser"):
+            norm = self.optimisation.clip(self.parameters)
+            if not math.isfinite(norm):
+                raise FloatingPointError(f"the gradient norm is {norm}")
+            self.optimiser.step()
         means.add({"loss": _one(value), "gradient_norm": _one(norm)})
         return means.sums
 

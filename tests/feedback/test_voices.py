@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from tercih.feedback.overview.learned import KIND, TOLD, learned, points
+from tercih.feedback.fits import TOLD, WITHOUT
+from tercih.feedback.overview.learned import learned, points
 from tercih.feedback.overview.without import without
 from tercih.feedback.quality import leave_out
 from tercih.feedback.voices import voices_of
@@ -104,7 +105,7 @@ def test_the_curve_ends_with_all_answers_and_is_better_than_a_coin() -> None:
 
 def test_what_is_kept_becomes_figures() -> None:
     said, _ = judged(0, "inverts", False)
-    kept = {KIND: {"result": without([(each, "pair") for each in said]), "time": 5.0}}
+    kept = {WITHOUT: {"result": without([(each, "pair") for each in said]), "time": 5.0}}
     found = learned(kept)
     assert not found.told
     assert [each.name for each in found.figures] == ["learning", "source"]

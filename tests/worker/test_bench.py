@@ -11,10 +11,9 @@ import pytest
 from tercih.commands.worker import Worker, main
 from tercih.config import ConfigError
 from tercih.feedback import jobs
-from tercih.feedback.fits import read_fit, write_fit
+from tercih.feedback.fits import WITHOUT, read_fit, write_fit
 from tercih.feedback.jobs import Job
 from tercih.feedback.overview import QUALITY, Report, look
-from tercih.feedback.overview.without import KIND
 from tercih.feedback.projects import Project, make_project
 from tercih.feedback.questions import Question
 from tercih.feedback.store import Store
@@ -84,16 +83,16 @@ def test_who_does_what_to_the_reward_is_learned_when_a_tenth_is_new(store: Store
     ids = ask(store, 60, votes=3)
     judge_all(store, ids[:50])
     work(bench)
-    first = read_fit(store.database, "p", KIND)
+    first = read_fit(store.database, "p", WITHOUT)
     assert first is not None
     assert first["result"]["features"]
     assert {row["name"] for row in first["result"]["raters"]} == {"ann", "bob", "eve"}
     judge_all(store, ids[50:52])
     work(bench)
-    assert read_fit(store.database, "p", KIND) == first
+    assert read_fit(store.database, "p", WITHOUT) == first
     judge_all(store, ids[52:])
     work(Bench(database=store.database))
-    second = read_fit(store.database, "p", KIND)
+    second = read_fit(store.database, "p", WITHOUT)
     assert second is not None
     assert (second["result"]["judgements"], second["result"]["features"]) == (180, False)
 

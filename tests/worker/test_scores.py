@@ -7,11 +7,11 @@ import pytest
 import sqlalchemy as sa
 
 from tercih.feedback import jobs
-from tercih.feedback.acquisition import RULES
 from tercih.feedback.fits import read_fit
 from tercih.feedback.jobs import Job
 from tercih.feedback.projects import Project, make_project
 from tercih.feedback.queue import Queue
+from tercih.feedback.samplers import RULES
 from tercih.feedback.store import Judgement, Store
 from tercih.feedback.tables import question, score
 from tercih.feedback.trial import FINAL, FIRST, Trial

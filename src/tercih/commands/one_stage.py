@@ -140,6 +140,7 @@ def _rollouts(
         prompts_per_step=config.rows,
         seed=config.seed,
         pretraining=mixed_in,
+        engine=config.engine,
     )
     return data, len(prompts)
 

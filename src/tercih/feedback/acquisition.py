@@ -17,14 +17,11 @@ from scipy.sparse.csgraph import connected_components
 from scipy.special import entr
 from scipy.stats import hypergeom
 
+from tercih.feedback.samplers import LEAST_RANDOM, RANDOM
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
-
-RULES = ("d_optimal", "bald", "variance", "double_thompson")
-RANDOM = "random"
-LEAST_RANDOM = 0.2
-"""The smallest share of the random arm: what is evaluated without bias, and what the active arm is measured against."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,6 +12,10 @@ from tercih.feedback.tables import fit as fits
 
 CHANGES = ("answer", "edit", "undo", "adjudicate", "exam_again", "project")
 """The kinds of events that change what there is to work out."""
+TOLD = "told learning"
+"""The kind of row that a run writes: what its reward learns."""
+WITHOUT = "without"
+"""The kind of row that says what each rater and source adds."""
 
 
 def last_change(database: Database, name: str) -> int:

@@ -9,9 +9,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tercih.feedback.acquisition import LEAST_RANDOM, RULES
 from tercih.feedback.database import Database
 from tercih.feedback.kinds import KINDS
+from tercih.feedback.samplers import LEAST_RANDOM, RULES
 from tercih.feedback.tables import guideline, quota
 from tercih.feedback.tables import project as projects
 
@@ -75,7 +75,7 @@ class Project:
     cost_per_hour: float = 0.0
     """What an hour of a rater costs, in any currency."""
     rule: str = "d_optimal"
-    """How a worker with a reward model chooses what is asked next: a name of `acquisition.RULES`."""
+    """How a worker with a reward model chooses what is asked next: a name of `samplers.RULES`."""
     random_share: float = 0.5
     """The share of questions that are asked at random beside it, at least 0.2; 1: all."""
     ahead: int = 50

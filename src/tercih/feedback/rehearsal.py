@@ -12,7 +12,6 @@ import numpy as np
 from scipy.special import expit
 
 from tercih.feedback.acquisition import (
-    RANDOM,
     Bools,
     Floats,
     Ints,
@@ -23,6 +22,7 @@ from tercih.feedback.acquisition import (
     variance,
 )
 from tercih.feedback.linear import fit_linear, log_likelihood, members
+from tercih.feedback.samplers import RANDOM
 from tercih.feedback.savings import Savings, labels_saved
 
 POOLS = ("plain", "redundant", "unrelated")
@@ -57,7 +57,7 @@ class Problem:
 
 
 def learning_curve(problem: Problem, rule: str, seed: int) -> Floats:
-    """Quality [K] after each batch of labels, asked by `rule` ("random", or one of acquisition.RULES) beside the random
+    """Quality [K] after each batch of labels, asked by `rule` ("random", or one of samplers.RULES) beside the random
     arm of `problem.random_share`. The same seed gives the same problem, whatever the rule."""
     rng = np.random.default_rng((seed, 0))
     truth_D = rng.normal(size=problem.features) * problem.strength / np.sqrt(2 * problem.features)

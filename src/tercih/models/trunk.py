@@ -17,6 +17,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 from tercih.batches import Tokens
 from tercih.models.caches import windows
 from tercih.models.layout import Places, alike, join
+from tercih.spans import count
 
 WORTH = 0.9  # a prompt is read once where that saves a tenth of the tokens
 EXTRA = {"cpu": 64}  # what a forward pass costs besides its tokens, in tokens
@@ -51,6 +52,7 @@ def _each(trunk: Any, tokens: Tokens, need: Sequence[int]) -> Iterator[Read]:
     device = tokens.prompt_of_B.device
     for rows, length in alike(need, _extra(device)):
         row_R = torch.tensor(rows, device=device)
+        _count(sum(need[row] for row in rows), len(rows) * length)
         hidden_RLD = trunk(input_ids=join(tokens, row_R, length), use_cache=False).last_hidden_state
         start_R = torch.zeros_like(row_R)
         yield Read(row_R, torch.arange(len(rows), device=device), start_R, start_R + length, hidden_RLD)
@@ -67,6 +69,7 @@ def _shared(trunk: Any, tokens: Tokens, need: Sequence[int]) -> Iterator[Read]:
     used = list(rows_of)
     for group, width in alike([prompt_len[p] for p in used], _extra(device)):
         prompt_P = torch.tensor([used[i] for i in group], device=device)
+        _count(sum(prompt_len[used[i]] for i in group), len(group) * width)
         cache = PrefixCache(len(windows(trunk.config)))
         hidden_PSD = trunk(
             input_ids=tokens.prompt_ids_PS[prompt_P, :width], past_key_values=cache, use_cache=True
@@ -75,7 +78,9 @@ def _shared(trunk: Any, tokens: Tokens, need: Sequence[int]) -> Iterator[Read]:
         row_R, slot_R = torch.tensor(rows, device=device).unbind(1)
         len_R = tokens.prompt_len_P[prompt_P[slot_R]]
         yield Read(row_R, slot_R, torch.zeros_like(len_R), len_R, hidden_PSD)
-        for part, length in alike([need[row] - prompt_len[prompt_of[row]] for row, _ in rows], _extra(device)):
+        after = [need[row] - prompt_len[prompt_of[row]] for row, _ in rows]
+        for part, length in alike(after, _extra(device)):
+            _count(sum(after[i] for i in part), len(part) * length)
             row_r, slot_r, start_r = row_R[part], slot_R[part], len_R[part]
             cache.follow(slot_r)
             hidden_rTD = trunk(
@@ -86,6 +91,12 @@ def _shared(trunk: Any, tokens: Tokens, need: Sequence[int]) -> Iterator[Read]:
                 use_cache=True,
             ).last_hidden_state
             yield Read(row_r, torch.arange(len(part), device=device), start_r, start_r + length, hidden_rTD)
+
+
+def _count(tokens: int, positions: int) -> None:
+    learned = "_learned" if torch.is_grad_enabled() else ""
+    count(f"tokens{learned}", tokens)
+    count(f"positions{learned}", positions)
 
 
 def _mask(start_R: Tensor, width: int, length: int, dtype: torch.dtype) -> Tensor:

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from tercih.feedback.acquisition import RANDOM, Bools, Chosen, Floats
+from tercih.feedback.acquisition import Bools, Chosen, Floats
 from tercih.feedback.database import Database
+from tercih.feedback.samplers import RANDOM
 from tercih.feedback.store import load_items
 from tercih.feedback.tables import assignment, question, score
 from tercih.records import Text

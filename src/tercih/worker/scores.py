@@ -16,11 +16,12 @@ from scipy.special import expit
 
 from tercih.data.collate import collate, encode
 from tercih.data.tokenize import Tokenizer
-from tercih.feedback.acquisition import RANDOM, Floats, Ints, bald, choose, d_optimal, double_thompson, variance
+from tercih.feedback.acquisition import Floats, Ints, bald, choose, d_optimal, double_thompson, variance
 from tercih.feedback.fits import last_change, write_fit
 from tercih.feedback.jobs import Job
 from tercih.feedback.linear import compress
 from tercih.feedback.projects import Project, ProjectError, load_project
+from tercih.feedback.samplers import RANDOM
 from tercih.feedback.trial import Trial, trial
 from tercih.models.load import load_reward_model
 from tercih.models.reward_model import RewardModel

@@ -4,9 +4,9 @@ from typing import Any
 
 from tercih.feedback import overview
 from tercih.feedback.acquisition import Floats
-from tercih.feedback.fits import last_change, read_fit, write_fit
+from tercih.feedback.fits import WITHOUT, last_change, read_fit, write_fit
 from tercih.feedback.jobs import Job
-from tercih.feedback.overview.without import KIND, MOST_VOICES
+from tercih.feedback.overview.without import MOST_VOICES
 from tercih.records import Text
 from tercih.worker.bench import Bench, project_of
 
@@ -17,7 +17,7 @@ def without(bench: Bench, job: Job) -> dict[str, Any]:
     """Row "without"; nothing is done before there is a tenth more to learn from than the last time."""
     name = project_of(job)
     last = last_change(bench.database, name)
-    known = read_fit(bench.database, name, KIND)
+    known = read_fit(bench.database, name, WITHOUT)
     total = overview.progress(bench.database, name)["given"]
     if known and total < GROWN * known["result"]["answers"]:
         return {"events": last, "new": False}
@@ -34,5 +34,5 @@ def without(bench: Bench, job: Job) -> dict[str, Any]:
         found = overview.without(said, features)
     except ValueError as error:
         return {"events": last, "new": False, "why": str(error)}
-    write_fit(bench.database, name, KIND, last, found | {"answers": total})
+    write_fit(bench.database, name, WITHOUT, last, found | {"answers": total})
     return {"events": last, "new": True, "raters": len(found["raters"]), "sources": len(found["sources"])}

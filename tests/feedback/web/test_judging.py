@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 
 from tercih.feedback import overview
-from tercih.feedback.fits import last_change, write_fit
+from tercih.feedback.fits import TOLD, WITHOUT, last_change, write_fit
 from tercih.feedback.overview import QUALITY, report
-from tercih.feedback.overview.learned import TOLD
-from tercih.feedback.overview.without import KIND, without
+from tercih.feedback.overview.without import without
 from tercih.feedback.questions import Question
 from tercih.feedback.store import Store
 from tercih.records import Text
@@ -46,7 +45,7 @@ def keep(world: World, **rest: Any) -> None:
     assert made is not None
     last = last_change(world.database, "p")
     write_fit(world.database, "p", QUALITY, rest.get("events", last), made.row)
-    write_fit(world.database, "p", KIND, last, without(answers.told) | {"answers": len(answers.told)})
+    write_fit(world.database, "p", WITHOUT, last, without(answers.told) | {"answers": len(answers.told)})
 
 
 def test_the_page_shows_agents_sources_and_reasons(world: World) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from tercih.feedback import web
-from tercih.feedback.acquisition import RULES
 from tercih.feedback.exchange import uploads
 from tercih.feedback.kinds import CHOICES, EITHER, KINDS
 from tercih.feedback.languages import LANGUAGES, catalogue
 from tercih.feedback.projects import Project
+from tercih.feedback.samplers import RULES
 from tercih.feedback.web.keys import SCOPES
 from tercih.feedback.web.visits import ERRORS
 

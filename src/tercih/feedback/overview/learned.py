@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tercih.feedback.fits import TOLD, WITHOUT
 from tercih.feedback.overview.figures import Figure
-from tercih.feedback.overview.without import KIND
 
-TOLD = "told learning"  # the kind of the row of `fit` that a run writes
 ENDS = ("value", "low", "high")
 
 
@@ -67,7 +66,7 @@ class Learned:
 def learned(fits: Mapping[str, Mapping[str, Any]]) -> Learned:
     """From rows of the `fit` table by kind."""
     told = points(fits[TOLD]["result"]) if TOLD in fits else []
-    row = fits.get(KIND)
+    row = fits.get(WITHOUT)
     if row is None:
         return Learned(curve=told, told=True)
     result = row["result"]

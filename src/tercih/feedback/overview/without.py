@@ -15,7 +15,6 @@ from tercih.feedback.quality import Effect, Interval, clustered_mean, leave_out
 from tercih.feedback.voices import Voices, voices_of
 from tercih.records import Comparison
 
-KIND = "without"  # of the row of `fit`
 MOST_VOICES = 20_000  # the newest ones
 MOST_GROUPS = 40  # those who said most
 LEAST_JUDGEMENTS = 20

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Path, Request
 from pydantic import BaseModel
 
 from tercih.feedback.database import Database
-from tercih.feedback.overview.learned import TOLD, points
+from tercih.feedback.fits import TOLD
 from tercih.feedback.projects import Project, ProjectError, make_project
 from tercih.feedback.seats import QueueError, Unknown
 from tercih.feedback.store import Store
@@ -111,6 +111,8 @@ def tell(request: Request, project: ProjectName, name: ToldName, body: ToldIn, k
     """For the lead to watch: the newest of each name stands. "learning" holds {"curve": [{"answers", "accuracy"}]}."""
     known(request, project)
     if f"told {name}" == TOLD:
+        from tercih.feedback.overview.learned import points  # scipy, as in judging.py
+
         try:
             points(body.result)
         except ValueError as error:

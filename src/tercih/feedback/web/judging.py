@@ -6,18 +6,18 @@ Numbers come from `feedback/overview`; here they become pictures: an interval is
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from starlette.responses import Response
 
-from tercih.feedback import overview
-from tercih.feedback.overview import Figure, Point, Standing
-from tercih.feedback.overview.learned import TOLD
-from tercih.feedback.overview.without import KIND
+from tercih.feedback.fits import TOLD, WITHOUT
 from tercih.feedback.tables import fit
 from tercih.feedback.web.leading import settings_of
 from tercih.feedback.web.visits import Visit
+
+if TYPE_CHECKING:
+    from tercih.feedback.overview import Figure, Point, Standing
 
 WIDTH, HEIGHT = 160, 14  # of a bar, in the units of its SVG
 CURVE_WIDTH, CURVE_HEIGHT, EDGE = 480, 180, 30
@@ -41,12 +41,14 @@ class Bar:
 class Row:
     """A figure, ready to be shown."""
 
-    figure: Figure
+    figure: "Figure"
     text: str
     bar: Bar | None
 
 
 def quality(visit: Visit) -> Response:
+    from tercih.feedback import overview  # scipy: a second that the start of a server need not wait for
+
     settings, database = settings_of(visit), visit.site.database
     look, fits = overview.look(database, settings), _fits(visit, settings.id)
     learned, report = overview.learned(fits), look.report
@@ -73,7 +75,7 @@ def quality(visit: Visit) -> Response:
     )
 
 
-def agent(each: Standing) -> dict[str, Any]:
+def agent(each: "Standing") -> dict[str, Any]:
     """One agent's row: over all tasks, on each, and how far its worst one lies below."""
     return {
         "name": each.agent,
@@ -84,7 +86,7 @@ def agent(each: Standing) -> dict[str, Any]:
     }
 
 
-def shown(figure: Figure, name: str) -> Row:
+def shown(figure: "Figure", name: str) -> Row:
     """The number in words, and where it lies on its scale: from 0 to 1 where nothing else is said."""
     if figure.missing:
         return Row(figure=figure, text="–", bar=None)
@@ -104,7 +106,7 @@ def shown(figure: Figure, name: str) -> Row:
     return Row(figure=figure, text=text, bar=bar)
 
 
-def drawn(curve: Sequence[Point]) -> dict[str, Any]:
+def drawn(curve: "Sequence[Point]") -> dict[str, Any]:
     """Accuracy against answers as SVG coordinates: the line, and the band of its intervals."""
     most = max(each.answers for each in curve)
 
@@ -124,7 +126,7 @@ def drawn(curve: Sequence[Point]) -> dict[str, Any]:
 
 
 def _fits(visit: Visit, project: str) -> dict[str, dict[str, Any]]:
-    kinds = (TOLD, KIND, "savings")
+    kinds = (TOLD, WITHOUT, "savings")
     query = sa.select(fit).where(fit.c.project == project, fit.c.kind.in_(kinds))
     with visit.site.database.transaction() as connection:
         return {row["kind"]: dict(row) for row in connection.execute(query).mappings()}

@@ -8,11 +8,11 @@ from typing import Any
 from starlette.datastructures import UploadFile
 from starlette.responses import Response
 
-from tercih.feedback.acquisition import RULES
 from tercih.feedback.exchange import uploads
 from tercih.feedback.exchange.uploads import UploadError
 from tercih.feedback.kinds import KINDS, MOST_CHARACTERS, AnswerError
 from tercih.feedback.projects import Project, ProjectError, make_project
+from tercih.feedback.samplers import RULES
 from tercih.feedback.search import Filters, day
 from tercih.feedback.store import Store
 from tercih.feedback.web import oversight

@@ -1,0 +1,1 @@
+"""What `tercih profile` measures: where time and memory go, how near to the machine's limits, and what to change."""
