@@ -125,6 +125,21 @@ class Batch:
             held += count
         yield self.take(torch.tensor(part, device=self.tokens.prompt_of_B.device))
 
+    def updates(self, epochs: int, minibatches: int, seed: int) -> Iterator[Self]:
+        """`epochs` walks through the batch, each cut between prompts into random minibatches, as equal as whole prompts
+        allow (the batch as it is where there is one)."""
+        if minibatches == 1:
+            yield from [self] * epochs
+            return
+        if self.tokens.prompts < minibatches:
+            raise ValueError(f"minibatches is {minibatches}, but a rollout has only {self.tokens.prompts} prompts")
+        for epoch in range(epochs):
+            order_P = torch.randperm(
+                self.tokens.prompts, generator=torch.Generator().manual_seed(seed * epochs + epoch)
+            )
+            for prompts in order_P.to(self.tokens.prompt_of_B.device).tensor_split(minibatches):
+                yield self.take(prompts)
+
     def to(self, device: torch.device | str) -> Self:
         moved = {f.name: getattr(self, f.name) for f in fields(self)}
         moved = {k: v.to(device) for k, v in moved.items() if isinstance(v, Tensor | Tokens | Batch)}
@@ -188,8 +203,36 @@ class Rollout(Batch):
     version: int
     pretraining: Batch | None = None
 
+    @property
+    def spread_P(self) -> Tensor:
+        """Where the responses to a prompt do not all have the same reward, shape (P,)."""
+        empty_P, prompt_of_B = self.reward_B.new_zeros(self.tokens.prompts), self.tokens.prompt_of_B
+        high_P = empty_P.scatter_reduce(0, prompt_of_B, self.reward_B, "amax", include_self=False)
+        low_P = empty_P.scatter_reduce(0, prompt_of_B, self.reward_B, "amin", include_self=False)
+        return torch.gt(high_P, low_P)
+
     def describe(self) -> dict[str, "Mean"]:
-        return {name: (part_B.sum(), torch.tensor(float(len(part_B)))) for name, part_B in self.parts.items()}
+        """Of everything that was sampled, also of what a method leaves out; `spread` only where there are groups."""
+        mask_BT, rows = self.tokens.loss_mask_BT, torch.tensor(float(self.tokens.rows))
+        parts: dict[str, Mean] = {name: (part_B.sum(), rows) for name, part_B in self.parts.items()}
+        if self.tokens.rows > self.tokens.prompts:
+            parts["spread"] = self.spread_P.sum(), torch.tensor(float(self.tokens.prompts))
+        return parts | {
+            "reward": (self.reward_B.sum(), rows),
+            "entropy": (torch.where(mask_BT, -self.logp_BT, 0.0).sum(), mask_BT.sum()),
+            "response_length": (self.tokens.response_len_B.sum(), rows),
+            "ended": (self.ended_B.sum(), rows),
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Compared(Batch):
+    """Responses during the updates of a method without a critic: each has one advantage, from a comparison with the
+    others to its prompt. `old_logp_BT` is that of the rollout; log π0 is there where the method penalises KL."""
+
+    old_logp_BT: Tensor
+    advantage_B: Tensor
+    reference_logp_BT: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)

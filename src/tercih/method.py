@@ -18,15 +18,20 @@ State = Mapping[str, Any]
 class Method:
     """Subclass it with a frozen dataclass; most methods only need `loss`.
 
-    The class variables say what `tercih train` has to bring: which model is trained, on which kind of data, and whether
-    a frozen reference or values are needed.
+    What stands above the methods says what `tercih train` has to bring: which model is trained, on which kind of data,
+    and whether a frozen reference, values, or several responses to every prompt (groups) are needed.
     """
 
     __slots__ = ()
     trains: ClassVar[Literal["policy", "reward_model"]] = "policy"
     learns_from: ClassVar[Literal["demonstrations", "pairs", "rankings", "rollouts"]] = "demonstrations"
-    needs_reference: ClassVar[bool] = False
     needs_values: ClassVar[bool] = False
+    needs_groups: ClassVar[bool] = False
+
+    @property
+    def needs_reference(self) -> bool:
+        """A property, since it may hang on a coefficient: what nobody asks takes no memory."""
+        return False
 
     def init(self, models: Models) -> State:
         """The state before the first step."""
