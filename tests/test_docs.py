@@ -25,7 +25,7 @@ from tercih import config
 from tercih.algorithms import METHODS
 from tercih.algorithms.dpo import DPO
 from tercih.cli import COMMANDS
-from tercih.commands import aggregate, chat, doctor, exchange, folders, key, recipes, serve, verify, worker
+from tercih.commands import aggregate, chat, clips, doctor, exchange, folders, key, recipes, serve, verify, worker
 from tercih.commands.files import module_at, named
 from tercih.commands.train import Train, method_called
 from tercih.commands.train_options import configure
@@ -191,7 +191,7 @@ def parse(words: Sequence[str], run_json: Path) -> None:
         "verify": verify.Verify, "doctor": doctor.Doctor, "chat": chat.Chat, "report": folders.Report,
         "merge": folders.Merge, "push": folders.Push, "aggregate": aggregate.Aggregate, "worker": worker.Worker,
         "export": exchange.Export, "import": exchange.Import, "backup": exchange.Backup,
-        "serve": serve.Serve, "key": key.NewKey,
+        "serve": serve.Serve, "key": key.NewKey, "clips": clips.Clips,
     }  # fmt: skip
     config.from_command_line(kinds[name], rest, program=program)
 

@@ -21,6 +21,7 @@ COMMANDS = {
     "aggregate": Command("tercih.commands.aggregate:aggregate", "ways to weigh raters, side by side on public crowds"),
     "key": Command("tercih.commands.key:key", "an API key for a program that asks people"),
     "worker": Command("tercih.commands.worker:worker", "do what the labelling server leaves to it: score, fit, chat"),
+    "clips": Command("tercih.commands.clips:clips", "questions about clips of any Gymnasium environment"),
     "chat": Command("tercih.commands.chat:chat", "talk to what was trained"),
     "report": Command("tercih.commands.folders:report", "write the report of a run again"),
     "merge": Command("tercih.commands.folders:merge", "fold an adapter into its model"),

@@ -218,16 +218,23 @@ class RuleLabel(Generic[Of]):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TimedSignal(Generic[Of]):
-    """+1 and -1 that a rater gave while a clip played: pairs of (seconds since it began, value)."""
+    """+1 and -1 that a rater gave while a clip played: pairs of (seconds since it began, value).
+
+    `steps` says of each which step was on the screen, counted from 1 (0: before the first), where people watched an
+    agent act; else it is empty.
+    """
 
     item: Of
     signals: tuple[tuple[float, float], ...]
     rater: str
     time: float | None = None
+    steps: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if any(at < 0 for at, _ in self.signals):
             raise ValueError("timed_signal.signals must not lie before the clip began")
+        if self.steps and len(self.steps) != len(self.signals):
+            raise ValueError(f"timed_signal.steps must be one a signal, got {len(self.steps)} of {len(self.signals)}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

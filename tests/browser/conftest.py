@@ -32,6 +32,8 @@ class Site:
     address: str
     database: Database
     shots: Path
+    clips: Path
+    app: Any
 
     def project(self, name: str, **settings: Any) -> None:
         make_project(self.database, Project(**{"id": name, "repeats": 0, "golds": 0, **settings}))
@@ -52,14 +54,17 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     monkeypatch.setattr(accounts, "HASHER", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
     shots = Path(os.environ.get("SCREENSHOTS") or tmp_path / "screenshots")
     shots.mkdir(parents=True, exist_ok=True)
+    clips = tmp_path / "clips"
+    clips.mkdir()
     with Database(tmp_path / "b.db", durable=False) as database:
-        server = uvicorn.Server(uvicorn.Config(create_app(database), port=0, log_level="warning"))
+        app = create_app(database, clips=clips)
+        server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
         while not server.started:
             time.sleep(0.02)
         port = server.servers[0].sockets[0].getsockname()[1]
-        yield Site(f"http://127.0.0.1:{port}", database, shots)
+        yield Site(f"http://127.0.0.1:{port}", database, shots, clips, app)
         server.should_exit = True
         thread.join(10)
 

@@ -4,9 +4,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from sqlalchemy.dialects import postgresql
@@ -22,15 +20,9 @@ CHILD = """
 """
 
 
-def child(code: str, place: Path) -> subprocess.Popen[str]:
+def child(code: str, place: str) -> subprocess.Popen[str]:
     program = textwrap.dedent(CHILD) + textwrap.indent(textwrap.dedent(code), "    ")
-    return subprocess.Popen([sys.executable, "-c", program, str(place)], stdout=subprocess.PIPE, text=True)
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    with Database(tmp_path / "s.db", durable=False) as made:
-        yield made
+    return subprocess.Popen([sys.executable, "-c", program, place], stdout=subprocess.PIPE, text=True)
 
 
 def test_a_job_goes_round(database: Database) -> None:
@@ -120,9 +112,8 @@ def test_a_lease_has_a_length(database: Database) -> None:
         jobs.take(database, ["fit"], lease_seconds=0)
 
 
-def test_several_processes_never_do_a_job_twice(tmp_path: Path) -> None:
-    place = tmp_path / "s.db"
-    with Database(place, durable=False) as database:
+def test_several_processes_never_do_a_job_twice(anywhere: str) -> None:
+    with Database(anywhere, durable=False) as database:
         for n in range(60):
             jobs.put(database, "fit", {"n": n})
     code = """
@@ -130,11 +121,11 @@ def test_several_processes_never_do_a_job_twice(tmp_path: Path) -> None:
         print(job.payload["n"], flush=True)
         assert jobs.finish(database, job, job.payload["n"])
     """
-    workers = [child(code, place) for _ in range(3)]
+    workers = [child(code, anywhere) for _ in range(3)]
     said = [worker.communicate(timeout=60)[0].split() for worker in workers]
     assert all(worker.returncode == 0 for worker in workers)
     assert sorted(int(n) for each in said for n in each) == list(range(60))
-    with Database(place) as database:
+    with Database(anywhere) as database:
         assert {jobs.result(database, key).state for key in range(1, 61)} == {"done"}
 
 
@@ -144,11 +135,10 @@ def test_many_threads_put_one_job_of_a_key(database: Database) -> None:
     assert len(set(ids)) == 1
 
 
-def test_a_killed_workers_job_is_taken_again(tmp_path: Path) -> None:
-    place = tmp_path / "s.db"
-    with Database(place, durable=False) as database:
+def test_a_killed_workers_job_is_taken_again(anywhere: str) -> None:
+    with Database(anywhere, durable=False) as database:
         key = jobs.put(database, "fit", {})
-        victim = child('jobs.take(database, ["fit"], 0.5); print("took", flush=True); time.sleep(60)', place)
+        victim = child('jobs.take(database, ["fit"], 0.5); print("took", flush=True); time.sleep(60)', anywhere)
         assert victim.stdout
         assert victim.stdout.readline() == "took\n"
         os.kill(victim.pid, signal.SIGKILL)

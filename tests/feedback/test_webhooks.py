@@ -1,8 +1,8 @@
 import json
 import threading
+import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from tercih.feedback import webhooks
 from tercih.feedback.database import Database
 from tercih.feedback.projects import Project, ProjectError, make_project
 from tercih.feedback.tables import event, fit
-from tercih.feedback.webhooks import Webhooks, check_address, signature
+from tercih.feedback.webhooks import HOLD, Webhooks, check_address, signature
 
 SECRET = "s" * 32
 
@@ -35,15 +35,16 @@ class Listener(BaseHTTPRequestHandler):
 @pytest.fixture
 def address() -> Iterator[str]:
     Listener.got, Listener.answers = [], []
-    with HTTPServer(("127.0.0.1", 0), Listener) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Listener) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}/hook?x=1"
         server.shutdown()
 
 
 @pytest.fixture
-def database(tmp_path: Path, address: str) -> Iterator[Database]:
-    with Database(tmp_path / "s.db") as made:
+def database(anywhere: str, address: str) -> Iterator[Database]:
+    """On SQLite, and on PostgreSQL."""
+    with Database(anywhere) as made:
         make_project(made, Project(id="p", webhook=address))
         make_project(made, Project(id="quiet"))
         yield made
@@ -100,12 +101,34 @@ def test_failures_wait_longer_and_longer_and_lose_none(database: Database) -> No
 
 def test_a_crash_after_the_post_tells_it_again(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     happen(database, "answer")
+    now = Time()
     with monkeypatch.context() as broken:
         broken.setattr(Webhooks, "_keep", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            hooks(database).round()
-    assert hooks(database).round() == 1
+            hooks(database, now).round()
+    assert hooks(database, now).round() == 0  # for all that others know it is still at work
+    now.at += HOLD
+    assert hooks(database, now).round() == 1
     assert [number for number, _, _ in Listener.got] == [1, 1]
+
+
+def test_several_workers_tell_every_event_once_and_in_order(anywhere: str, database: Database) -> None:
+    numbers, stop = 40, threading.Event()
+    others = [Database(anywhere) for _ in range(3)]
+    threads = [threading.Thread(target=hooks(each, time.time).follow, args=(stop, 0.01)) for each in others]
+    for thread in threads:
+        thread.start()
+    for _ in range(numbers):
+        happen(database, "answer")
+    until = time.time() + 30
+    while len(Listener.got) < numbers and time.time() < until:
+        time.sleep(0.05)
+    stop.set()
+    for thread, each in zip(threads, others, strict=True):
+        thread.join(20)
+        assert not thread.is_alive()
+        each.close()
+    assert [number for number, _, _ in Listener.got] == list(range(1, numbers + 1))
 
 
 def test_private_networks_are_not_reached(database: Database) -> None:

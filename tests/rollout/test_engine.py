@@ -5,6 +5,7 @@ import torch
 from scipy.stats import chi2
 from tests.rollout.tiny import CONFIGS, CONTEXT, ENDS, VOCABULARY, full_logp, prompts, responses, tiny
 
+from tercih.rollout.decoder import is_plain
 from tercih.rollout.engine import Engine
 from tercih.rollout.sampling import Sampling, _restrict
 
@@ -239,3 +240,19 @@ def test_a_real_model_tells_a_story(data_dir):
     print(*sentences, sep="\n")
     assert all(s.count(".") == 1 for s, ended in zip(sentences, generated.ended_B.tolist(), strict=True) if ended)
     assert sum("there was" in s for s in sentences) >= 4
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_who_is_decoded_without_the_house_around_it(name: str) -> None:
+    family = name in ("llama", "qwen2", "qwen3", "mistral")
+    assert is_plain(tiny(name, torch.float32)) == family
+    assert not is_plain(tiny(name, torch.float64))
+
+
+def test_what_was_put_in_place_of_a_part_is_not_passed_by() -> None:
+    model = tiny("llama", torch.float32)
+    model.base_model.layers[1].mlp.down_proj = torch.nn.Sequential(model.base_model.layers[1].mlp.down_proj)
+    assert not is_plain(model)
+    model = tiny("llama", torch.float32)
+    model.base_model.layers[0].register_forward_hook(lambda *_: None)
+    assert not is_plain(model)

@@ -15,8 +15,9 @@ WORDS = ["the", "cat", "sat", "on", "mat", "a", "dog", "ate", "hat", "that", "he
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store(tmp_path / "s.db") as made:
+def store(anywhere: str) -> Iterator[Store]:
+    """On SQLite, and on PostgreSQL."""
+    with Store(anywhere) as made:
         make_project(made.database, Project(id="p", golds=0, repeats=0))
         for name in ("ann", "bob", "eve"):
             made.enrol(name)

@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -10,13 +11,19 @@ import pytest
 from tercih.commands.worker import Worker, main
 from tercih.config import ConfigError
 from tercih.feedback import jobs
+from tercih.feedback.fits import read_fit, write_fit
 from tercih.feedback.jobs import Job
+from tercih.feedback.overview import QUALITY, Report, look
+from tercih.feedback.overview.without import KIND
 from tercih.feedback.projects import Project, make_project
+from tercih.feedback.questions import Question
 from tercih.feedback.store import Store
+from tercih.feedback.web.oversight import record
+from tercih.records import Text
 from tercih.worker import bench as bench_module
+from tercih.worker import chat as chat_module
 from tercih.worker.bench import Bench, work
 from tercih.worker.chat import chat
-from tercih.worker.fit import read_fit, write_fit
 
 from .conftest import ask
 
@@ -32,18 +39,63 @@ def test_raters_are_weighed_when_answers_are_new(store: Store) -> None:
     ids = ask(store, 8, votes=3)
     assert work(bench) == 0
     judge_all(store, ids[:4])
-    assert work(bench) == 1
+    assert work(bench) == 2  # a fit, and who does what to the reward
     raters = read_fit(store.database, "p", "raters")
     assert raters is not None
     assert [row["rater"] for row in raters["result"]] == ["ann", "bob", "eve"]
     assert raters["events"] == 12
     assert work(bench) == 0
     judge_all(store, ids[4:])
-    assert work(bench) == 1
+    assert work(bench) == 2  # a fit, and who does what to the reward
     consensus = read_fit(store.database, "p", "consensus")
     assert consensus is not None
     assert len(consensus["result"]) == 8
     assert all(0 <= row["p_a"] <= 1 and row["votes"] == 3 for row in consensus["result"])
+
+
+def test_the_page_on_quality_is_worked_out_and_kept(store: Store) -> None:
+    settings = Project(id="p", golds=0, repeats=0)
+    judge_all(store, ask(store, 8, votes=3))
+    work(Bench(database=store.database))
+    kept = read_fit(store.database, "p", QUALITY)
+    assert kept is not None
+    fresh = look(store.database, settings).report
+    assert fresh is not None
+    assert Report.of(kept["result"]).row == fresh.row
+    make_project(store.database, replace(settings, population={"east": 1, "west": 2}))
+    record(store.database, "project", "lead", "p")
+    assert work(Bench(database=store.database)) == 2
+    again = read_fit(store.database, "p", QUALITY)
+    assert again is not None
+    assert again["result"]["settings"] != kept["result"]["settings"]
+
+
+def test_a_runs_own_project_is_weighed_and_no_more(store: Store, models: tuple[Path, ...]) -> None:
+    a, b = (Text(prompt="x", completion=word) for word in ("yes", "no"))
+    key = store.ask([Question(items=(a, b), run="My Run", step=0, index=0)])[0]
+    store.judge(key, "ann", "a")
+    assert work(Bench(database=store.database, models=models[:1])) == 1
+    assert read_fit(store.database, "My Run", "raters") is not None
+    assert read_fit(store.database, "My Run", QUALITY) is None
+
+
+def test_who_does_what_to_the_reward_is_learned_when_a_tenth_is_new(store: Store, models: tuple[Path, ...]) -> None:
+    bench = Bench(database=store.database, models=models[:1])
+    ids = ask(store, 60, votes=3)
+    judge_all(store, ids[:50])
+    work(bench)
+    first = read_fit(store.database, "p", KIND)
+    assert first is not None
+    assert first["result"]["features"]
+    assert {row["name"] for row in first["result"]["raters"]} == {"ann", "bob", "eve"}
+    judge_all(store, ids[50:52])
+    work(bench)
+    assert read_fit(store.database, "p", KIND) == first
+    judge_all(store, ids[52:])
+    work(Bench(database=store.database))
+    second = read_fit(store.database, "p", KIND)
+    assert second is not None
+    assert (second["result"]["judgements"], second["result"]["features"]) == (180, False)
 
 
 def test_an_older_fit_does_not_replace_a_newer_one_and_nan_is_null(store: Store) -> None:
@@ -54,17 +106,17 @@ def test_an_older_fit_does_not_replace_a_newer_one_and_nan_is_null(store: Store)
     assert (fit["events"], fit["result"]) == (7, [{"left_rate": None}])
 
 
-def test_one_bad_job_does_not_stop_the_others(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_bad_job_does_not_stop_the_others(store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(bench_module.HANDLERS, "fit", "worker.test_bench:broken")
-    bad, clip = jobs.put(store.database, "fit", {}), jobs.put(store.database, "clip", {"environment": "Walker2d-v5"})
+    bad, clip = jobs.put(store.database, "fit", {}), jobs.put(store.database, "clip", {"steps": "none.npz"})
     told: list[str] = []
-    assert work(Bench(database=store.database), told.append) == jobs.MOST_TRIES + 1
+    assert work(Bench(database=store.database, clips=tmp_path), told.append) == jobs.MOST_TRIES + 1
     outcome = jobs.result(store.database, bad)
     assert outcome.state == "failed"
     assert "ZeroDivisionError: by nought" in outcome.error
     refused = jobs.result(store.database, clip)
     assert refused.state == "failed"
-    assert "'Walker2d-v5' cannot be rendered" in refused.error
+    assert "there is no file" in refused.error
     assert sum("clip" in line for line in told) == 1  # a refusal is not tried again
 
 
@@ -92,8 +144,23 @@ def test_a_turn_of_chat(store: Store, models: tuple[Path, ...]) -> None:
     first, again = jobs.put(store.database, "chat", asked), jobs.put(store.database, "chat", asked)
     other = jobs.put(store.database, "chat", asked | {"seed": 4})
     work(bench)
-    texts = [jobs.result(store.database, key).result["text"] for key in (first, again, other)]
+    said = [jobs.result(store.database, key).result for key in (first, again, other)]
+    texts = [each["text"] for each in said]
     assert texts[0] == texts[1] != texts[2]
+    assert len(said[0]["completion_ids"]) == 5
+    assert said[0]["prompt_ids"] != []
+    assert said[0]["tokenizer"] == said[2]["tokenizer"] != ""
+    assert said[0]["model"] == str(models[2])
+
+
+def test_an_answer_without_a_word_is_none(
+    store: Store, models: tuple[Path, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = Text(prompt="hello", completion=" \n", origin="x")
+    monkeypatch.setattr(chat_module, "sample_items", lambda *_, **__: [silent])
+    key = jobs.put(store.database, "chat", {"prompt": "hello"})
+    work(Bench(database=store.database, policy=models[2]))
+    assert jobs.result(store.database, key).error == "the model said nothing"
 
 
 @pytest.mark.parametrize(("payload", "why"), [
@@ -113,6 +180,7 @@ def test_a_chat_that_cannot_be_is_refused(
     outcome = jobs.result(store.database, key)
     assert outcome.state == "failed"
     assert why in outcome.error
+    assert "model" in payload or str(models[2]) not in outcome.error  # raters read it
 
 
 def test_a_worker_without_a_policy_leaves_chats_to_others(store: Store) -> None:
@@ -123,20 +191,12 @@ def test_a_worker_without_a_policy_leaves_chats_to_others(store: Store) -> None:
         chat(Bench(database=store.database), Job(id=1, kind="chat", project=None, payload={}, tries=1))
 
 
-@pytest.mark.parametrize(
-    ("wrong", "why"), [({"rule": "best"}, "rule"), ({"random_share": 0.1}, "random_share"), ({"ahead": 0}, "ahead")]
-)
-def test_a_bench_refuses(wrong: dict[str, object], why: str, store: Store) -> None:
-    with pytest.raises(ValueError, match=why):
-        Bench(database=store.database, **wrong)  # type: ignore[arg-type]
-
-
 def test_the_command(store: Store, models: tuple[Path, ...], capsys: pytest.CaptureFixture[str]) -> None:
     ids = ask(store, 10, votes=3)
     judge_all(store, ids[:2])
-    main(Worker(database=store.place, model=models[:1], once=True, ahead=4))
+    main(Worker(database=store.place, model=models[:1], once=True))
     assert read_fit(store.database, "p", "savings") is not None
-    assert "2 jobs" in capsys.readouterr().out
+    assert "3 jobs" in capsys.readouterr().out
     with pytest.raises(ConfigError, match="holds no reward model"):
         main(Worker(database=store.place, model=models[2:], once=True))
 

@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -7,21 +8,22 @@ import sqlalchemy as sa
 
 from tercih.feedback import jobs
 from tercih.feedback.acquisition import RULES
+from tercih.feedback.fits import read_fit
 from tercih.feedback.jobs import Job
+from tercih.feedback.projects import Project, make_project
 from tercih.feedback.queue import Queue
-from tercih.feedback.savings import Savings
 from tercih.feedback.store import Judgement, Store
 from tercih.feedback.tables import question, score
+from tercih.feedback.trial import FINAL, FIRST, Trial
 from tercih.worker import scores as scores_module
 from tercih.worker.bench import Bench, Refused, work
-from tercih.worker.fit import read_fit
 from tercih.worker.pool import SOONER, count_waiting, read_pool
 from tercih.worker.scores import scores
 
 from .conftest import ask
 
 JOB = Job(id=1, kind="scores", project="p", payload={}, tries=1)
-LOSS = Savings(saved=-3, low=-9, high=2, share=-0.1, labels=40, repetitions=9)
+LOSS = Trial(gain=-0.1, low=-0.3, high=0.1, share=-0.1, share_low=-0.9, share_high=0.2, sees=0.4, labels=FIRST)
 
 
 def rows(store: Store) -> list[dict]:  # type: ignore[type-arg]
@@ -29,10 +31,15 @@ def rows(store: Store) -> list[dict]:  # type: ignore[type-arg]
         return [dict(row) for row in connection.execute(sa.select(question).order_by(question.c.turn)).mappings()]
 
 
+def settle(store: Store, **settings: Any) -> None:
+    make_project(store.database, Project(id="p", golds=0, repeats=0, **settings))
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_the_chosen_come_first_with_sampler_and_propensity(rule: str, store: Store, models: tuple[Path, ...]) -> None:
     ask(store, 30)
-    bench = Bench(database=store.database, models=models[:2], rule=rule, random_share=0.3, ahead=10)
+    settle(store, rule=rule, random_share=0.3, ahead=10)
+    bench = Bench(database=store.database, models=models[:2])
     said = scores(bench, JOB)
     assert (said["chosen"], said["random"], said["active"]) == (10, 3, True)
     chosen = [row for row in rows(store) if row["turn"] == -SOONER]
@@ -58,7 +65,8 @@ def test_the_chosen_come_first_with_sampler_and_propensity(rule: str, store: Sto
 
 def test_the_front_is_filled_up_and_not_more(store: Store, models: tuple[Path, ...]) -> None:
     ask(store, 30)
-    bench = Bench(database=store.database, models=models[:1], ahead=8)
+    settle(store, ahead=8)
+    bench = Bench(database=store.database, models=models[:1])
     assert scores(bench, JOB)["chosen"] == 8
     assert scores(bench, JOB)["chosen"] == 0  # the same again: all of them wait
     queue = Queue(database=store.database)
@@ -74,38 +82,48 @@ def test_the_arm_is_off_while_it_saves_nothing(
     store: Store, models: tuple[Path, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ask(store, 40)
-    bench = Bench(database=store.database, models=models[:1], ahead=10, random_share=0.2)
-    monkeypatch.setattr(scores_module, "_savings", lambda *_: LOSS)
+    settle(store, ahead=10, random_share=0.2)
+    bench = Bench(database=store.database, models=models[:1])
+    monkeypatch.setattr(scores_module, "_trial", lambda *_: LOSS)
     said = scores(bench, JOB)
     assert (said["random"], said["active"]) == (10, False)
     assert {row["sampler"] for row in rows(store)} == {"random"}
     fit = read_fit(store.database, "p", "savings")
     assert fit is not None
     assert fit["result"]["active"] is False
-    assert "off" in fit["result"]["why"]
-    assert fit["result"]["low"] == -9
-    monkeypatch.setattr(scores_module, "_savings", lambda *_: replace(LOSS, low=1.0))
-    said = scores(replace(bench, ahead=30), JOB)
+    assert (fit["result"]["why"], fit["result"]["share_low"]) == ("behind", -0.9)
+    monkeypatch.setattr(scores_module, "_trial", lambda *_: replace(LOSS, labels=FINAL, low=0.1))
+    settle(store, ahead=30, random_share=0.2)
+    said = scores(bench, JOB)
     assert (said["chosen"], said["active"]) == (20, True)
+
+
+def test_all_at_random_is_a_setting(store: Store, models: tuple[Path, ...]) -> None:
+    settle(store, random_share=1.0, ahead=4)
+    ask(store, 10)
+    said = scores(Bench(database=store.database, models=models[:1]), JOB)
+    assert (said["chosen"], said["random"], said["active"], said["why"]) == (4, 4, False, "random")
 
 
 def test_an_arm_whose_features_say_nothing_switches_itself_off(store: Store, models: tuple[Path, ...]) -> None:
     """The negative control, through the whole worker: people toss coins."""
-    ids = ask(store, 320)
+    settle(store, random_share=0.2, ahead=10)
+    ids = ask(store, 940)
     with store.database.transaction(write=True) as connection:
-        connection.execute(sa.update(question).where(question.c.id.in_(ids[:150])).values(sampler="d_optimal"))
-    coin = np.random.default_rng(0).random(300) < 0.5
+        connection.execute(sa.update(question).where(question.c.id.in_(ids[:430])).values(sampler="d_optimal"))
+    coin = np.random.default_rng(0).random(930) < 0.5
+    order = np.random.default_rng(1).permutation(ids[:930]).tolist()  # the arms ask in turns
     said = [
         Judgement(question=key, rater="ann", answer="a" if heads else "b")
-        for key, heads in zip(ids[:300], coin, strict=True)
+        for key, heads in zip(order, coin, strict=True)
     ]
     store.judge_all(said)
-    result = scores(Bench(database=store.database, models=models[:1], random_share=0.2, ahead=10), JOB)
+    result = scores(Bench(database=store.database, models=models[:1]), JOB)
     assert (result["chosen"], result["random"], result["active"]) == (10, 10, False)
     fit = read_fit(store.database, "p", "savings")
     assert fit is not None
     assert fit["result"]["low"] <= 0
-    assert "labels saved" in fit["result"]["why"]
+    assert fit["result"]["why"] in ("behind", "unsure")
 
 
 def test_answers_of_both_arms_are_what_savings_are_measured_on(store: Store, models: tuple[Path, ...]) -> None:
@@ -125,13 +143,15 @@ def test_answers_of_both_arms_are_what_savings_are_measured_on(store: Store, mod
 
 def test_a_comparing_rule_needs_two_models(store: Store, models: tuple[Path, ...]) -> None:
     ask(store, 3)
+    settle(store, rule="bald")
     with pytest.raises(Refused, match="two or more"):
-        scores(Bench(database=store.database, models=models[:1], rule="bald"), JOB)
+        scores(Bench(database=store.database, models=models[:1]), JOB)
 
 
 def test_the_worker_asks_for_scores_itself(store: Store, models: tuple[Path, ...]) -> None:
     ask(store, 12)
-    bench = Bench(database=store.database, models=models[:1], ahead=4)
+    settle(store, ahead=4)
+    bench = Bench(database=store.database, models=models[:1])
     told: list[str] = []
     assert work(bench, told.append) == 1
     assert sum(row["turn"] < 0 for row in rows(store)) == 4
@@ -144,7 +164,7 @@ def test_the_worker_asks_for_scores_itself(store: Store, models: tuple[Path, ...
 
 def test_features_are_what_the_head_reads(models: tuple[Path, ...], store: Store) -> None:
     items = [text for asked in (ask(store, 3), store.questions("r"))[1] for text in asked.items]
-    feature_BD, score_MB = scores_module._judge(models[:1], items)  # type: ignore[arg-type]
+    feature_BD, score_MB = scores_module.judge(models[:1], items)  # type: ignore[arg-type]
     model, _ = scores_module._loaded(models[0])
     head = model.score_head.weight.detach().numpy()[0]
     by_hand = (feature_BD @ head + model.score_head.bias.item()) * model.gain.item() + model.shift.item()

@@ -1,17 +1,24 @@
 """`tercih serve`: the web application in which people compare."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
 from starlette.routing import Mount
 
-from tercih.config import from_command_line
+from tercih.config import ConfigError, from_command_line
 from tercih.feedback.database import Database
 from tercih.feedback.web import accounts
 from tercih.feedback.web.api import api
 from tercih.feedback.web.app import create_app
+
+if TYPE_CHECKING:
+    from tercih.feedback.web.oidc import Issuer
+
+OIDC_SECRET = "TERCIH_OIDC_SECRET"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,12 +32,20 @@ class Serve:
     port: int = 8000
     clips: Path | None = None
     """The folder that the videos of clips lie in."""
+    oidc_issuer: str = ""
+    """The https address of an OpenID Connect issuer by which people may sign in; with --oidc-client-id, and the
+    client's secret in TERCIH_OIDC_SECRET."""
+    oidc_client_id: str = ""
+    """The name under which this server is registered there."""
+    oidc_open: bool = False
+    """Let everybody in whom the issuer knows, as raters; else the first sign-in needs an invitation."""
 
 
 def serve(arguments: Sequence[str]) -> int:
     config = from_command_line(Serve, arguments, program="tercih serve")
     if config.clips is not None and not config.clips.is_dir():
         raise ValueError(f"there is no folder of clips {config.clips}")
+    issuer = issuer_of(config)
     with Database(config.database) as database:
         everywhere = config.host in ("0.0.0.0", "::")
         address = f"http://{'localhost' if everywhere else config.host}:{config.port}"
@@ -40,7 +55,7 @@ def serve(arguments: Sequence[str]) -> int:
         else:
             print(f"Labelling at {address}", flush=True)
         uvicorn.run(
-            create_app(database, clips=config.clips, more=[Mount("/api", api(database))]),
+            create_app(database, clips=config.clips, more=[Mount("/api", api(database))], issuer=issuer),
             host=config.host,
             port=config.port,
             log_level="warning",
@@ -49,3 +64,24 @@ def serve(arguments: Sequence[str]) -> int:
             timeout_graceful_shutdown=5,
         )
     return 0
+
+
+def issuer_of(config: Serve) -> "Issuer | None":
+    """Authlib is imported only where it is needed."""
+    if not config.oidc_issuer:
+        if config.oidc_client_id or config.oidc_open:
+            raise ConfigError("--oidc-client-id and --oidc-open need --oidc-issuer")
+        return None
+    if not config.oidc_client_id:
+        raise ConfigError("--oidc-issuer needs --oidc-client-id, the name under which this server is registered there")
+    secret = os.environ.get(OIDC_SECRET, "")
+    if not secret:
+        raise ConfigError(f"put the secret of client {config.oidc_client_id} into {OIDC_SECRET}")
+    try:
+        from tercih.feedback.web.oidc import Issuer
+    except ModuleNotFoundError as error:
+        raise ConfigError(f'--oidc-issuer needs {error.name}; pip install "tercih[oidc]"') from None
+    try:
+        return Issuer(url=config.oidc_issuer, client_id=config.oidc_client_id, secret=secret, open=config.oidc_open)
+    except ValueError as error:
+        raise ConfigError(f"--oidc-issuer: {error}") from None

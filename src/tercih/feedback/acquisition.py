@@ -19,6 +19,7 @@ from scipy.stats import hypergeom
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 RULES = ("d_optimal", "bald", "variance", "double_thompson")
 RANDOM = "random"

@@ -83,7 +83,7 @@ class Client:
         return ids
 
     def questions(self, project: str, **filters: Any) -> Iterator[dict[str, Any]]:
-        """All that match `kind`, `state`, `run`, `step`, `rater` and `words`, page by page."""
+        """All that match `kind`, `state`, `run`, `step`, `rater`, `words`, `since` and `until` (days), page by page."""
         return self._pages(_path("projects", project, "questions"), filters, "")
 
     def answers(self, project: str, **filters: Any) -> Iterator[dict[str, Any]]:

@@ -43,21 +43,33 @@ def put(
     database: Database, kind: str, payload: Mapping[str, Any], key: str | None = None, *, project: str | None = None
 ) -> int:
     """Ask for a job and return its id; the same `key` again is the same job, whatever became of it."""
-    row = {
-        "key": key, "kind": kind, "project": project, "payload": dict(payload), "state": "waiting", "tries": 0,
-        "created": clock.time(),
-    }  # fmt: skip
     same = sa.select(job.c.id).where(job.c.key == key)
     try:
         with database.transaction(write=True) as connection:
             if key is not None and (before := connection.scalar(same)):
                 return int(before)
-            made = connection.execute(job.insert().values(row)).inserted_primary_key
-            assert made is not None
-            return int(made[0])
+            return insert(connection, kind, payload, key, project=project)
     except sa.exc.IntegrityError:  # another server put it in the same moment
         with database.transaction() as connection:
             return int(connection.scalars(same).one())
+
+
+def insert(
+    connection: sa.Connection,
+    kind: str,
+    payload: Mapping[str, Any],
+    key: str | None = None,
+    *,
+    project: str | None = None,
+) -> int:
+    """A new job within a transaction of the caller's; its id."""
+    row = {
+        "key": key, "kind": kind, "project": project, "payload": dict(payload), "state": "waiting", "tries": 0,
+        "created": clock.time(),
+    }  # fmt: skip
+    made = connection.execute(job.insert().values(row)).inserted_primary_key
+    assert made is not None
+    return int(made[0])
 
 
 def take(database: Database, kinds: Sequence[str], lease_seconds: float = LEASE_SECONDS) -> Job | None:

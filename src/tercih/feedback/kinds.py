@@ -234,12 +234,18 @@ def _check_live(answer: Mapping[str, Any], items: Sequence[Item], spec: Spec) ->
     for at, value in signals:
         if not 0 <= at <= length + 1 or value not in (-1.0, 1.0):
             raise AnswerError(f"a signal must be +1 or -1 within the clip, got {value:g} at {at:g} s", "signals")
-    return {"signals": sorted(signals)}
+    steps = answer.get("steps") or []
+    if not steps:
+        return {"signals": sorted(signals)}
+    if not isinstance(steps, list) or len(steps) != len(signals) or any(type(n) is not int or n < 0 for n in steps):
+        raise AnswerError("steps must be whole numbers >= 0, one a signal", "signals")
+    both = sorted(zip(signals, steps, strict=True))
+    return {"signals": [one for one, _ in both], "steps": [step for _, step in both]}
 
 
 def _live(said: Said) -> list[Any]:
-    signals = tuple((at, value) for at, value in said.answer["signals"])
-    return [TimedSignal(item=said.items[0], signals=signals, rater=said.rater, time=said.time)]
+    signals, steps = tuple((at, value) for at, value in said.answer["signals"]), tuple(said.answer.get("steps", ()))
+    return [TimedSignal(item=said.items[0], signals=signals, steps=steps, rater=said.rater, time=said.time)]
 
 
 KINDS: dict[str, Kind] = {

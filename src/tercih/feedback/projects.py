@@ -1,5 +1,6 @@
 """A project: what people are asked, how often, and how carefully they are watched. One file or one form makes one."""
 
+import math
 import re
 import time as clock
 from collections.abc import Mapping
@@ -8,16 +9,24 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from tercih.feedback.acquisition import LEAST_RANDOM, RULES
 from tercih.feedback.database import Database
 from tercih.feedback.kinds import KINDS
 from tercih.feedback.tables import guideline, quota
 from tercih.feedback.tables import project as projects
 
+MOST_STEPS = 10_000  # that an agent acts before one rater
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 
 
 class ProjectError(ValueError):
     """A project that cannot be as it was described."""
+
+
+def check_name(name: str) -> None:
+    """Raises ProjectError for what cannot be a project's `id`."""
+    if not NAME.fullmatch(name):
+        raise ProjectError(f"project.id must be small letters, digits, dots and dashes, got {name!r}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,16 +65,32 @@ class Project:
     suggestions: float = 0.0
     """The share of questions on which a model's suggestion is shown, where there is one; the others are the comparison
     that tells how far suggestions sway people."""
+    chat: bool = False
+    """Whether raters may talk to the current policy, and judge what it says."""
     quotas: Mapping[str, int] = field(default_factory=dict)
     """At most so many answers by raters of each stratum; strata not named are not bounded."""
+    population: Mapping[str, float] = field(default_factory=dict)
+    """What share of the population each stratum is, in any unit: the page on quality says how far answers weighted to
+    it would differ. Empty: unknown."""
     cost_per_hour: float = 0.0
     """What an hour of a rater costs, in any currency."""
+    rule: str = "d_optimal"
+    """How a worker with a reward model chooses what is asked next: a name of `acquisition.RULES`."""
+    random_share: float = 0.5
+    """The share of questions that are asked at random beside it, at least 0.2; 1: all."""
+    ahead: int = 50
+    """How many chosen questions wait for raters; when half of them have been seen, more are chosen."""
     webhook: str = ""
     """An address that is told of every answer."""
+    environment: str = ""
+    """Gymnasium's id of an environment: raters may watch a worker's agent act in it, and say good or bad as it does."""
+    act_steps: int = 300
+    """Steps after which such an act is over."""
+    act_rate: float = 10.0
+    """Steps that are shown in a second, at most 30."""
 
     def __post_init__(self) -> None:
-        if not NAME.fullmatch(self.id):
-            raise ProjectError(f"project.id must be small letters, digits, dots and dashes, got {self.id!r}")
+        check_name(self.id)
         if self.kind not in KINDS:
             raise ProjectError(f"project.kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
         if self.votes < 1:
@@ -79,6 +104,26 @@ class Project:
         for name in ("repeats", "golds", "pass_mark", "suggestions"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ProjectError(f"project.{name} must be in [0, 1], got {getattr(self, name)}")
+        if ":" in self.environment:
+            raise ProjectError(f"project.environment must be an id alone, without a module, got {self.environment!r}")
+        if not 1 <= self.act_steps <= MOST_STEPS:
+            raise ProjectError(f"project.act_steps must be in [1, {MOST_STEPS}], got {self.act_steps}")
+        if not 0 < self.act_rate <= 30:
+            raise ProjectError(f"project.act_rate must be in (0, 30], got {self.act_rate}")
+        if self.rule not in RULES:
+            raise ProjectError(f"project.rule must be one of {', '.join(RULES)}, got {self.rule!r}")
+        if not LEAST_RANDOM <= self.random_share <= 1:
+            raise ProjectError(
+                f"project.random_share must be in [{LEAST_RANDOM}, 1], got {self.random_share}: without questions asked"
+                " at random nothing can be evaluated without bias"
+            )
+        if self.ahead < 1:
+            raise ProjectError(f"project.ahead must be >= 1, got {self.ahead}")
+        if not isinstance(self.population, Mapping):
+            raise ProjectError(f"project.population must map strata to numbers, got {self.population!r}")
+        for stratum, size in self.population.items():
+            if not 0 < size < math.inf:
+                raise ProjectError(f"project.population of {stratum!r} must be > 0, got {size}")
         if self.repeats + self.golds > 0.5:
             raise ProjectError(
                 f"project.repeats and golds must leave half for questions, got {self.repeats} and {self.golds}"
@@ -103,9 +148,19 @@ class Project:
             raise ProjectError(f"project {name}: {error}") from None
 
 
+def load_project(database: Database, name: str) -> Project:
+    """Raises ProjectError where there is none, and for a run's own that cannot be shown to people."""
+    with database.transaction() as connection:
+        config = connection.scalar(sa.select(projects.c.config).where(projects.c.id == name))
+    if config is None:
+        raise ProjectError(f"there is no project {name!r}")
+    return Project.of(name, config)
+
+
 def make_project(database: Database, settings: Project, guidelines: str = "") -> None:
     """Add a project, or change the settings of one that exists; guidelines that differ become a new version."""
-    config = {k: v for k, v in asdict(settings).items() if k != "id"} | {"quotas": dict(settings.quotas)}
+    config = {k: v for k, v in asdict(settings).items() if k != "id"}
+    config |= {"quotas": dict(settings.quotas), "population": dict(settings.population)}
     now = clock.time()
     with database.transaction(write=True) as connection:
         here = projects.c.id == settings.id

@@ -5,13 +5,14 @@ gets it. Three constraints hold whatever the code does: no more seats than rater
 no answer without a seat. Every call is one transaction.
 
 States of a question: "open" (seats are free), "full" (all are taken), "closed" (answered), "dissent" (raters disagree
-to the end: the lead decides), "withdrawn"; and outside the common queue "gold", "tutorial", "exam" and "repeat".
+to the end: the lead decides), "withdrawn"; and outside the common queue "gold", "tutorial", "exam", "repeat", and
+"chat" for what a rater's own conversation asks.
 """
 
 import random
 import time as clock
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -48,7 +49,8 @@ from tercih.feedback.tables import assignment, event, item_of, member, question,
 from tercih.feedback.tables import project as projects
 from tercih.records import Item, content_hash
 
-STATES = ("open", "full", "closed", "dissent", "withdrawn", "gold", "tutorial", "exam", "repeat")
+STATES = ("open", "full", "closed", "dissent", "withdrawn", "gold", "tutorial", "exam", "repeat", "chat")
+ASIDE = STATES[5:]
 SWEEP_EVERY = 5.0  # seconds between two looks for leases that ran out
 TRIES = 5  # of one claim, where other servers are faster
 REPEAT_AFTER = (5, 40)  # a repeat comes so many answers later, so that the first is not remembered
@@ -147,6 +149,26 @@ class Queue:
             return newest, self.claim(self.project_of(seat, rater), rater)
         raise Gone(LATE)
 
+    def sit(self, project: str, key: str, rater: str) -> Seat:
+        """This rater's seat at a question of their own conversation, taken now where they have none.
+
+        Raises Unknown where there is no such question, and NotYours where it is somebody else's.
+        """
+        settings = replace(self.settings(project), notes_first=False)  # half of what is shown, they have read already
+        own = sa.select(question).where(question.c.id == key, question.c.project == project)
+        seats = sa.select(assignment.c.id, assignment.c.rater).where(assignment.c.question == key)
+        with self.database.transaction(write=True) as connection:
+            asked = connection.execute(own.with_for_update()).mappings().first()
+            seat = connection.execute(seats).first()
+            if asked is None or (seat is None and asked["state"] != "chat"):
+                raise Unknown("there is no such question")
+            if seat is None:
+                TAKE_ASIDE.run(connection, {"key": key})
+                return self._sit(connection, settings, rater, dict(asked))
+            if seat.rater != rater:
+                raise NotYours("this question is part of somebody else's conversation")
+            return self._look(connection, seat.id)
+
     def submit(
         self,
         seat: int,
@@ -208,6 +230,8 @@ class Queue:
             row = self._row(connection, last["id"], rater)
             if row["question_state"] in ("tutorial", "exam"):
                 raise QueueError("an answer of the tutorial or the exam cannot be taken back")
+            if "act" in row["shown"]:
+                raise QueueError("what was said while an agent acted cannot be said again")
             if row["state"] == "skipped":
                 if not self._regain(connection, row):
                     raise Gone("others have taken that question meanwhile")
@@ -241,6 +265,10 @@ class Queue:
         settings = Project.of(name, config)
         self._projects[name] = (self.now(), settings)
         return settings
+
+    def changed(self, name: str) -> None:
+        """A project's settings were changed: they are looked up at once, not when they are a few seconds old."""
+        self._projects.pop(name, None)
 
     # Finding a question
 
@@ -468,7 +496,7 @@ class Queue:
         """Take a seat back that was left, if it is still free."""
         free = sa.select(question.c.taken, question.c.votes, question.c.state).where(question.c.id == row["question"])
         taken, votes, state = connection.execute(free).one()
-        if state in ("gold", "tutorial", "exam", "repeat"):
+        if state in ASIDE:
             TAKE_ASIDE.run(connection, {"key": row["question"]})
             return True
         if state != "open" or (votes is not None and taken >= votes):

@@ -13,6 +13,7 @@ from scipy.special import expit
 
 from tercih.feedback.acquisition import (
     RANDOM,
+    Bools,
     Floats,
     Ints,
     bald,
@@ -25,6 +26,7 @@ from tercih.feedback.linear import fit_linear, log_likelihood, members
 from tercih.feedback.savings import Savings, labels_saved
 
 POOLS = ("plain", "redundant", "unrelated")
+ARMS = ("helps", "faint", "random", "alike", "noise")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,6 +118,24 @@ def rehearse(problem: Problem, rule: str, seeds: int, first: int = 0) -> tuple[F
         for name in (RANDOM, rule)
     )
     return random_SK, active_SK, labels_saved(labels_K, random_SK, active_SK)
+
+
+def planted(arm: str, seed: int, each: int) -> tuple[Floats, Floats, Bools]:
+    """One project's answers as `trial` reads them: `each` questions of either arm, in turns, three voices a question.
+
+    Random questions are about items that are rather alike. The active arm's are about such as differ ("helps"; "faint":
+    the same with one voice a question), are random as well ("random"), are about items that are nearly the same
+    ("alike"), or differ, where all voices toss coins ("noise").
+    """
+    if arm not in ARMS:
+        raise ValueError(f"there is no arm {arm!r}; there are {', '.join(ARMS)}")
+    rng = np.random.default_rng(seed)
+    active_N = np.arange(2 * each) % 2 == 1
+    apart = {"random": 0.2, "alike": 0.05}.get(arm, 0.8)
+    phi_ND = rng.normal(size=(2 * each, 32)) * np.where(active_N, apart, 0.2)[:, None]
+    p_N = np.full(2 * each, 0.5) if arm == "noise" else expit(-phi_ND @ rng.normal(size=32))
+    voices = 1 if arm == "faint" else 3
+    return phi_ND, rng.binomial(voices, p_N) / voices, active_N
 
 
 def _pool(problem: Problem, w_D: Floats, rng: np.random.Generator) -> tuple[Floats, Ints, Floats]:

@@ -1,4 +1,4 @@
-"""Does asking cleverly pay? The labels it saves against asking at random, and whether the active arm stays on.
+"""The labels that asking cleverly saves against asking at random, over independent repetitions of both.
 
 Both arms have a learning curve: the quality of a reward model on questions drawn at random, against the number of
 labels it learned from. Each mean curve is made monotone (isotonic regression), and both are read at one quality q, the
@@ -18,13 +18,7 @@ import numpy.typing as npt
 from scipy import stats
 from scipy.optimize import isotonic_regression
 
-from tercih.feedback.acquisition import Floats, Ints
-from tercih.feedback.linear import best_ridge, compress, fit_linear, log_likelihood
-
-Bools = npt.NDArray[np.bool_]
-LEAST_LABELS = 100  # of each arm; with fewer nothing is judged yet, for an arm that helps would mostly be dropped
-POINTS = 6  # of a learning curve
-FOLDS = 5  # of the random arm: each is judged on by what was learned from the others
+from tercih.feedback.acquisition import Floats
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,53 +65,6 @@ def labels_saved(
     saved_R = [_saved(labels, random[s].mean(axis=0), active[s].mean(axis=0))[0] for s in drawn_RS]
     tail = float(stats.norm.cdf(math.sqrt(n / (n - 1)) * stats.t.ppf(0.025, n - 1)))
     return _savings(labels, random.mean(axis=0), active.mean(axis=0), saved_R, tail, n)
-
-
-def arms_savings(
-    phi_ND: Floats, target_N: Floats, active_N: Bools, *, resamples: int = 200, seed: int = 0
-) -> Savings | None:
-    """From one project's answered questions, in the order of their answers; None while an arm has too few.
-
-    A linear reward on the features φ stands in for the reward model. Every repetition resamples both arms' questions,
-    learns from n of each, and is judged by log-likelihood on random questions it has not learned from (both arms on
-    the same ones, by cross-validation), which nobody chose. `target_N` is the share of voices for the first
-    item, `active_N` which arm asked.
-    """
-    if not len(phi_ND) == len(target_N) == len(active_N):
-        raise ValueError(f"arms_savings needs equal lengths, got {len(phi_ND)}, {len(target_N)}, {len(active_N)}")
-    chance, clever = np.flatnonzero(~active_N), np.flatnonzero(active_N)
-    most = min(len(chance) * (FOLDS - 1) // FOLDS, len(clever))
-    if most < LEAST_LABELS:
-        return None
-    phi_NK, rng = compress(phi_ND), np.random.default_rng(seed)
-    ridge = best_ridge(phi_NK, target_N)  # one for both arms
-    labels = np.unique(np.linspace(most / POINTS, most, POINTS).round().astype(np.int64))
-    curves: tuple[list[Floats], list[Floats]] = ([], [])
-    for _ in range(resamples):
-        drawn, chosen = (rng.choice(arm, size=len(arm)) for arm in (chance, clever))
-        fold_N = rng.permutation(len(phi_ND)) % FOLDS  # of a question, so that its copies stay together
-        for curve, arm in zip(curves, (drawn, chosen), strict=True):
-            folds = []
-            for fold in range(FOLDS):
-                order = rng.permutation(arm[(fold_N[arm] != fold) | active_N[arm]])
-                unseen = drawn[fold_N[drawn] == fold]
-                if len(unseen):
-                    folds.append(_curve(phi_NK, target_N, order, labels, unseen, ridge))
-            curve.append(np.mean(folds, axis=0))
-    random_RK, active_RK = np.stack(curves[0]), np.stack(curves[1])
-    # every repetition is a bootstrap draw already: their own spread is the interval
-    saved_R = [_saved(labels, r, a)[0] for r, a in zip(random_RK, active_RK, strict=True)]
-    return _savings(labels, random_RK.mean(axis=0), active_RK.mean(axis=0), saved_R, 0.025, resamples)
-
-
-def active_pays(savings: Savings | None) -> bool:
-    """Whether the active arm stays on: the interval lies above 0, or there is too little to judge by (None)."""
-    return savings is None or savings.low > 0
-
-
-def _curve(phi_ND: Floats, target_N: Floats, order: Ints, labels_K: Ints, unseen: Ints, ridge: float) -> Floats:
-    fitted = (fit_linear(phi_ND[order[:n]], target_N[order[:n]], ridge) for n in labels_K)
-    return np.array([log_likelihood(w_D, phi_ND[unseen], target_N[unseen]) for w_D in fitted])
 
 
 def _savings(

@@ -29,7 +29,9 @@ _from, _before = question.c.shuffle >= _B("start"), question.c.shuffle < _B("sta
 
 HELD = Prepared(
     sa.select(assignment.c.id)
+    .join(question, question.c.id == assignment.c.question)
     .where(
+        question.c.state != "chat",
         assignment.c.rater == _B("rater"),
         assignment.c.project == _B("project"),
         assignment.c.state == "leased",

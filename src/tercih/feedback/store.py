@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from tercih.feedback import tables
 from tercih.feedback.database import Database, StoreError
+from tercih.feedback.projects import check_name
 from tercih.feedback.questions import Judgement, Question
 from tercih.feedback.tables import assignment, event, fit, item, project, question, rater
 from tercih.records import Answer, Comparison, Item, Side
@@ -53,10 +54,12 @@ class Store:
     def ask(self, questions: Sequence[Question], *, state: str = "open") -> list[str]:
         """Put questions and return their ids; to ask the same again is a no-op.
 
-        With another `state`, "gold", "tutorial" or "exam", they stand outside the common queue, for every rater once.
+        With another `state`, "gold", "tutorial" or "exam", they stand outside the common queue, for every rater once;
+        with "chat" too, for the one rater whose conversation they are about.
 
-        Raises `StoreError` if a question of this run, step and index is about other items. Of two items that read the
-        same the first one stored is kept, with its tokens and its origin.
+        Raises `StoreError` if a question of this run, step and index is about other items, `ProjectError` if its
+        project (its run, where it names none) is a new one that cannot have that name. Of two items that read the same
+        the first one stored is kept, with its tokens and its origin.
         """
         items = {each.id: each for asked in questions for each in asked.items}
         with self.database.transaction(write=True) as connection:
@@ -64,6 +67,8 @@ class Store:
             _insert(connection, item, [tables.item_row(each) for key, each in items.items() if key not in stored])
             places = {asked.project or asked.run for asked in questions}
             made = _ids(connection, project, places)
+            for name in sorted(places - made):
+                check_name(name)
             new_places = [{"id": name, "config": {}, "created": clock.time()} for name in sorted(places - made)]
             _insert(connection, project, new_places)
             before = _rows(connection, question, [asked.id for asked in questions])
@@ -71,7 +76,7 @@ class Store:
             for asked in questions:
                 row = question_row(asked)
                 if state != "open":
-                    row |= {"state": state, "votes": None}
+                    row |= {"state": state, "votes": row["votes"] if state == "chat" else None}
                 old = before.get(asked.id) or new.setdefault(asked.id, row)
                 if (old["items"], old["kind"]) != (row["items"], row["kind"]):
                     raise StoreError(

@@ -153,8 +153,9 @@ account = sa.Table(
     "account",
     metadata,
     Column("rater", ForeignKey("rater.id"), primary_key=True),
-    Column("login", String(200), unique=True, nullable=False),
-    Column("password", String(200)),  # argon2; NULL where another service signs them in
+    Column("login", String(200), unique=True),  # NULL, as the password, where another service signs them in
+    Column("password", String(200)),  # argon2
+    Column("link", String(64), unique=True),  # a hash of that service and of whom it calls them
     Column("language", String(8), nullable=False),
 )
 
@@ -175,6 +176,7 @@ api_key = sa.Table(
     Column("name", String(100), nullable=False),
     Column("scopes", sa.JSON, nullable=False),
     Column("created", Float, nullable=False),
+    Column("used", Float),  # last, to keys.TOUCH_SECONDS
     Column("revoked", Boolean, nullable=False),
 )
 
@@ -186,6 +188,14 @@ invitation = sa.Table(
     Column("stratum", String(64)),
     Column("expires", Float, nullable=False),
     Column("used", Float),
+)
+
+failure = sa.Table(  # wrong passwords, invitations and keys of the last minutes, for web.limiter
+    "failure",
+    metadata,
+    Column("name", String(64), nullable=False),  # a hash of what was tried, or from where
+    Column("time", Float, nullable=False, index=True),
+    Index("failure_name", "name", "time"),
 )
 
 # What the server leaves to `tercih worker`
@@ -204,6 +214,62 @@ job = sa.Table(
     Column("expires", Float),
     Column("created", Float, nullable=False),
     Index("job_waiting", "state", "id"),
+    sqlite_autoincrement=True,
+)
+
+chat = sa.Table(
+    "chat",
+    metadata,
+    Column("id", String(20), primary_key=True),
+    Column("project", ForeignKey("project.id"), nullable=False),
+    Column("rater", ForeignKey("rater.id"), nullable=False),
+    Column("turns", sa.JSON, nullable=False),  # what the rater said, and the jobs that answer; see chats.py
+    Column("created", Float, nullable=False),
+    Index("chat_rater", "rater", "project", "created"),
+)
+
+# An agent acts before a rater, who says good or bad as it does
+
+act = sa.Table(
+    "act",
+    metadata,
+    Column("id", NUMBER, primary_key=True, autoincrement=True),
+    Column("key", String(32), unique=True, nullable=False),  # names its question and its files
+    Column("project", ForeignKey("project.id"), nullable=False),
+    Column("rater", ForeignKey("rater.id"), nullable=False),
+    Column("job", ForeignKey("job.id"), nullable=False),  # whose payload says what acts, and where
+    Column("state", String(8), CheckConstraint("state IN ('waiting', 'acting', 'over', 'stopped')"), nullable=False),
+    Column("step", Integer, nullable=False),  # the newest that was shown
+    Column("seconds", Float, nullable=False),  # after the first frame, at which it was shown
+    Column("created", Float, nullable=False),
+    Column("looked", Float, nullable=False),  # when the rater last looked
+    Column("beat", Float),  # when the worker last showed something
+    Column("ended", Float),
+    Column("question", ForeignKey("question.id")),  # whose answer its signals became
+    Index("act_rater", "rater", "project", "id"),
+    sqlite_autoincrement=True,
+)
+
+frame = sa.Table(
+    "frame",
+    metadata,
+    Column("act", ForeignKey("act.id"), primary_key=True),  # the newest alone is kept
+    Column("step", Integer, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("jpeg", sa.LargeBinary, nullable=False),
+)
+
+signal = sa.Table(
+    "signal",
+    metadata,
+    Column("id", NUMBER, primary_key=True, autoincrement=True),
+    Column("key", String(64), unique=True, nullable=False),  # given by the page: the same again is the same signal
+    Column("act", ForeignKey("act.id"), nullable=False, index=True),
+    Column("value", Integer, CheckConstraint("value IN (-1, 0, 1)"), nullable=False),  # 0 takes an earlier one back
+    Column("takes_back", NUMBER, unique=True),
+    Column("step", Integer, nullable=False),  # what was on the screen
+    Column("seconds", Float, nullable=False),  # on the act's own clock, when the key was pressed
+    Column("received", Float, nullable=False),
     sqlite_autoincrement=True,
 )
 

@@ -4,7 +4,7 @@
     X-Tercih-Signature: sha256=HEX        HMAC-SHA256 of the body with the secret
 
 How far a project has been told is kept in `fit` (kind "webhook") after the other side said 2xx: a crash repeats an
-event and loses none. After a failure the waits grow from `FIRST_WAIT` to `LONGEST_WAIT`.
+event, after `HOLD`, and loses none. After a failure the waits grow from `FIRST_WAIT` to `LONGEST_WAIT`.
 """
 
 import hashlib
@@ -34,6 +34,7 @@ KIND = "webhook"
 TELLS = ("answer", "edit", "undo", "late", "withdraw")  # kinds of events
 FIRST_WAIT, LONGEST_WAIT = 5.0, 3600.0  # seconds
 TIMEOUT = 10.0
+HOLD = 120.0  # seconds without a sign of life after which another worker tells a project's events
 AT_ONCE = 100  # events of a project in one round
 
 logger = logging.getLogger(__name__)
@@ -64,13 +65,11 @@ class Webhooks:
         return sum(self._project(row.id, row.config["webhook"]) for row in rows if row.config.get("webhook"))
 
     def _project(self, project: str, address: str) -> int:
+        held = self._hold(project)
+        if held is None:
+            return 0
+        after, trouble = held
         with self.database.transaction() as connection:
-            where = (fit.c.project == project) & (fit.c.kind == KIND)
-            told = connection.execute(sa.select(fit).where(where)).mappings().first()
-            after = told["events"] if told else 0
-            trouble = told["result"] if told else {}
-            if trouble.get("next", 0) > self.now():
-                return 0
             found = since(connection, project, after, AT_ONCE)
         delivered = 0
         for each in found:
@@ -85,18 +84,39 @@ class Webhooks:
                     return delivered
                 delivered += 1
                 trouble = {}
-                self._keep(project, each["id"], {})
+                self._keep(project, each["id"], {"next": self.now() + HOLD})
             after = each["id"]
-        if found and found[-1]["kind"] not in TELLS:
-            self._keep(project, after, {})
+        self._keep(project, after, trouble)
         return delivered
+
+    def _hold(self, project: str) -> tuple[int, dict[str, Any]] | None:
+        """How far the project was told and what went wrong last, where something is due and no other worker tells it;
+        for `HOLD` seconds it is this worker's."""
+        mine = (fit.c.project == project) & (fit.c.kind == KIND)
+        told = sa.select(fit.c.events, fit.c.result).where(mine)
+        with self.database.transaction() as connection:
+            row = connection.execute(told).first()
+            if not since(connection, project, row.events if row else 0, 1):
+                return None
+        try:
+            with self.database.transaction(write=True) as connection:
+                row = connection.execute(told.with_for_update()).first()
+                after, trouble = (row.events, row.result) if row else (0, {})
+                if trouble.get("next", 0) > self.now():
+                    return None
+                held = {"time": self.now(), "result": {**trouble, "next": self.now() + HOLD}}
+                if row is None:
+                    connection.execute(fit.insert().values(project=project, kind=KIND, events=0, **held))
+                else:
+                    connection.execute(sa.update(fit).where(mine).values(held))
+        except sa.exc.IntegrityError:  # another worker began in the same moment
+            return None
+        return after, trouble
 
     def _keep(self, project: str, after: int, result: Mapping[str, Any]) -> None:
         values = {"events": after, "time": self.now(), "result": dict(result)}
-        where = (fit.c.project == project) & (fit.c.kind == KIND)
         with self.database.transaction(write=True) as connection:
-            if not connection.execute(sa.update(fit).where(where).values(values)).rowcount:
-                connection.execute(fit.insert().values(project=project, kind=KIND, **values))
+            connection.execute(sa.update(fit).where(fit.c.project == project, fit.c.kind == KIND).values(values))
 
     def _post(self, address: str, told: Mapping[str, Any]) -> None:
         """Raises OSError or HTTPException where it is not delivered, ProjectError for an address not allowed."""

@@ -1,7 +1,7 @@
 """The policy: a causal language model behind the one forward that every method uses."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from tercih.batches import Outputs, Tokens, Want
-from tercih.models.layout import Layout, lay_out
+from tercih.models.layout import Learned, Places, learned
 from tercih.models.logits import measure
+from tercih.models.trunk import read
 
 
 class LanguageModel(nn.Module):
@@ -53,48 +54,50 @@ class LanguageModel(nn.Module):
         """How many tokens a prompt and its response may have together."""
         return context_length(self.config)
 
-    def head(self, hidden: Tensor) -> Tensor:
-        """Logits of hidden states, with whatever the architecture does to them after the output embedding."""
-        logits: Tensor = self.causal.get_output_embeddings()(hidden)
-        if cap := getattr(self.config, "final_logit_softcapping", None):  # Gemma 2 and 3
-            logits = torch.tanh(logits / cap) * cap
-        if scaling := getattr(self.config, "logits_scaling", None):  # Granite
-            logits = logits / scaling
-        if scale := getattr(self.config, "logit_scale", None):  # Cohere
-            logits = logits * scale
+    @property
+    def head(self) -> nn.Module | Callable[[Tensor], Tensor]:
+        """Logits of hidden states: the output embedding, and whatever the architecture does after it."""
+        embedding: nn.Module = self.causal.get_output_embeddings()
+        cap = getattr(self.config, "final_logit_softcapping", None)  # Gemma 2 and 3
+        scaling = getattr(self.config, "logits_scaling", None)  # Granite
+        scale = getattr(self.config, "logit_scale", None)  # Cohere
+        if not (cap or scaling or scale):
+            return embedding
+
+        def logits(hidden: Tensor) -> Tensor:
+            found: Tensor = embedding(hidden)
+            found = torch.tanh(found / cap) * cap if cap else found
+            return found / (scaling or 1.0) * (scale or 1.0)
+
         return logits
 
     def forward(self, tokens: Tokens, want: Want | None = None) -> Outputs:
         """Zero outside `tokens.loss_mask_BT`."""
         want = want or Want()
-        layout = lay_out(tokens)
+        wanted = learned(tokens)
         shape = tokens.response_ids_BT.shape
-        hidden_MD = self._hidden(self.causal.base_model, layout)
+        hidden_MD = read(self.causal.base_model, tokens, wanted.places)
         logp_BT = entropy_BT = value_BT = None
         if want.logp or want.entropy:
             logp_M, entropy_M = measure(
                 hidden_MD,
-                layout.target_M,
+                wanted.target_M,
                 self.head,
                 vocabulary=self.config.vocab_size,
                 temperature=self.temperature,
                 entropy=want.entropy,
             )
-            logp_BT = _place(logp_M, layout, shape)
-            entropy_BT = _place(entropy_M, layout, shape) if want.entropy else None
+            logp_BT = _place(logp_M, wanted, shape)
+            entropy_BT = _place(entropy_M, wanted, shape) if want.entropy else None
         if want.value:
-            value_BT = _place(self._value(hidden_MD, layout), layout, shape)
+            value_BT = _place(self._value(hidden_MD, tokens, wanted.places), wanted, shape)
         return Outputs(logp_BT=logp_BT, entropy_BT=entropy_BT, value_BT=value_BT)
 
-    def _hidden(self, trunk: Any, layout: Layout) -> Tensor:
-        hidden_BLD: Tensor = trunk(input_ids=layout.ids_BL, use_cache=False).last_hidden_state
-        return hidden_BLD[layout.row_M, layout.before_M]
-
-    def _value(self, hidden_MD: Tensor, layout: Layout) -> Tensor:
+    def _value(self, hidden_MD: Tensor, tokens: Tokens, places: Places) -> Tensor:
         if self.value_head is None:
             raise ValueError("this method needs values: build the policy with value='shared' or value='separate'")
         if self.value_trunk is not None:
-            hidden_MD = self._hidden(self.value_trunk, layout)
+            hidden_MD = read(self.value_trunk, tokens, places)
         value_M: Tensor = self.value_head(hidden_MD.to(self.value_head.weight.dtype)).squeeze(-1)
         return value_M
 
@@ -147,6 +150,6 @@ def switch_dropout_off(model: nn.Module) -> None:
             setattr(module, "attention_dropout", 0.0)  # noqa: B010  a float on some architectures' modules
 
 
-def _place(x_M: Tensor, layout: Layout, shape: torch.Size) -> Tensor:
+def _place(x_M: Tensor, wanted: Learned, shape: torch.Size) -> Tensor:
     flat = x_M.new_zeros(shape.numel())
-    return flat.index_put((layout.token_M,), x_M).view(shape)
+    return flat.index_put((wanted.token_M,), x_M).view(shape)

@@ -1,31 +1,135 @@
 """From hidden states to what methods want to know, without ever holding all logits of a batch.
 
-Hidden states go through the head a chunk at a time; with gradient, a chunk's logits are recomputed in the backward
-pass instead of kept, so that memory does not grow with batch x time x vocabulary.
+Hidden states go through the head a chunk at a time, and the gradient is computed from the probabilities themselves:
+d log p(t) = onehot(t) − p, dH = −p (log p + H). Memory does not grow with batch x time x vocabulary.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
-CHUNK = 2**24  # logits held at a time: 64 MiB in float32
+CHUNK = 2**22  # logits of one chunk: 16 MiB in float32, which stay in the processor's cache longer than more would
+KEPT = 2**24  # as many logits are kept for the backward pass; where there are more, all are computed again
 
 Head = Callable[[Tensor], Tensor]
 
 
 def measure(
-    hidden_MD: Tensor, target_M: Tensor, head: Head, *, vocabulary: int, temperature: float, entropy: bool
+    hidden_MD: Tensor,
+    target_M: Tensor,
+    head: nn.Linear | Head,
+    *,
+    vocabulary: int,
+    temperature: float,
+    entropy: bool,
 ) -> tuple[Tensor, Tensor]:
     """log p(target) and, where asked for, the entropy of the distribution at each of M positions: two (M,) tensors.
 
-    Both are of the distribution sampled from: softmax(logits / temperature), in float32 or wider.
+    Both are of the distribution sampled from: softmax(logits / temperature), in float32 or wider. A head that is more
+    than a matrix goes through autograd.
     """
+    if type(head) is nn.Linear:
+        weight_VD, bias_V = head.weight, head.bias
+        logp_M, entropy_M = _Measured.apply(hidden_MD, weight_VD, bias_V, target_M, temperature, entropy)  # type: ignore[no-untyped-call]
+        return logp_M, entropy_M
+    return _through(hidden_MD, target_M, head, vocabulary, temperature, entropy)
+
+
+class _Measured(torch.autograd.Function):
+    """`measure` for logits = W h + b."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden_MD: Tensor,
+        weight_VD: Tensor,
+        bias_V: Tensor | None,
+        target_M: Tensor,
+        temperature: float,
+        entropy: bool,
+    ) -> tuple[Tensor, Tensor]:
+        vocabulary, wide = len(weight_VD), torch.promote_types(hidden_MD.dtype, torch.float32)
+        logp_M, norm_M, entropy_M = hidden_MD.new_zeros(3, len(target_M), dtype=wide)
+        keeps = any(ctx.needs_input_grad) and len(target_M) * vocabulary <= KEPT
+        kept = []
+        for part in _parts(len(target_M), vocabulary):
+            logits_mV = _logits(hidden_MD[part], weight_VD, bias_V, temperature)
+            norm_m = logits_mV.logsumexp(-1)
+            logp_M[part] = logits_mV.gather(-1, target_M[part, None]).squeeze(-1) - norm_m
+            norm_M[part] = norm_m
+            if entropy:
+                logits_mV -= norm_m[:, None]  # log-probabilities
+                entropy_M[part] = -torch.einsum("mv,mv->m", logits_mV.exp(), logits_mV)
+            elif keeps:
+                logits_mV -= norm_m[:, None]
+            if keeps:
+                kept.append(logits_mV)
+        ctx.save_for_backward(hidden_MD, weight_VD, bias_V, target_M, norm_M, entropy_M, *kept)
+        ctx.temperature, ctx.entropy = temperature, entropy
+        return logp_M, entropy_M
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, to_logp_M: Tensor, to_entropy_M: Tensor) -> tuple[Tensor | None, ...]:
+        hidden_MD, weight_VD, bias_V, target_M, norm_M, entropy_M, *kept = ctx.saved_tensors
+        to_hidden_MD = torch.empty_like(hidden_MD) if ctx.needs_input_grad[0] else None
+        to_weight_VD = torch.zeros_like(weight_VD, dtype=norm_M.dtype) if ctx.needs_input_grad[1] else None
+        to_bias_V = torch.zeros_like(bias_V, dtype=norm_M.dtype) if ctx.needs_input_grad[2] else None
+        for number, part in enumerate(_parts(len(target_M), len(weight_VD))):
+            if kept:
+                logp_mV = kept[number]
+            else:
+                logp_mV = _logits(hidden_MD[part], weight_VD, bias_V, ctx.temperature)
+                logp_mV -= norm_M[part, None]
+            scale_m1 = -to_logp_M[part, None]
+            if ctx.entropy:
+                scale_mV = scale_m1 - to_entropy_M[part, None] * (logp_mV + entropy_M[part, None])
+                to_logits_mV = logp_mV.exp().mul_(scale_mV)
+            else:
+                to_logits_mV = (logp_mV.exp() if kept else logp_mV.exp_()).mul_(scale_m1)
+            to_logits_mV.scatter_add_(1, target_M[part, None], to_logp_M[part, None].to(to_logits_mV.dtype))
+            to_logits_mV /= ctx.temperature
+            if to_bias_V is not None:
+                to_bias_V += to_logits_mV.sum(0)
+            to_logits_mV = to_logits_mV.to(hidden_MD.dtype)
+            if to_hidden_MD is not None:
+                to_hidden_MD[part] = to_logits_mV @ weight_VD
+            if to_weight_VD is not None:
+                to_weight_VD.addmm_(to_logits_mV.T.to(to_weight_VD.dtype), hidden_MD[part].to(to_weight_VD.dtype))
+        return (
+            to_hidden_MD,
+            None if to_weight_VD is None else to_weight_VD.to(weight_VD.dtype),
+            None if to_bias_V is None else to_bias_V.to(bias_V.dtype),
+            None,
+            None,
+            None,
+        )
+
+
+def _logits(hidden_mD: Tensor, weight_VD: Tensor, bias_V: Tensor | None, temperature: float) -> Tensor:
+    """A tensor of its own, in float32 or wider."""
+    logits_mV = nn.functional.linear(hidden_mD, weight_VD, bias_V)
+    logits_mV = logits_mV.to(torch.promote_types(logits_mV.dtype, torch.float32))
+    return logits_mV if temperature == 1 else logits_mV.div_(temperature)
+
+
+def _parts(count: int, vocabulary: int) -> Iterator[slice]:
+    size = max(1, CHUNK // vocabulary)
+    return (slice(start, start + size) for start in range(0, max(count, 1), size))
+
+
+def _through(
+    hidden_MD: Tensor, target_M: Tensor, head: Head, vocabulary: int, temperature: float, entropy: bool
+) -> tuple[Tensor, Tensor]:
+    """By autograd; a chunk's logits are computed again in the backward pass."""
 
     def piece(hidden_mD: Tensor, target_m: Tensor) -> tuple[Tensor, Tensor]:
         logits_mV = head(hidden_mD)
-        logits_mV = (logits_mV if logits_mV.dtype == torch.float64 else logits_mV.float()) / temperature
+        logits_mV = logits_mV.to(torch.promote_types(logits_mV.dtype, torch.float32)) / temperature
         normaliser_m = logits_mV.logsumexp(-1)
         logp_m = logits_mV.gather(-1, target_m[:, None]).squeeze(-1) - normaliser_m
         if not entropy:
@@ -33,11 +137,9 @@ def measure(
         probability_mV = (logits_mV - normaliser_m[:, None]).exp()
         return logp_m, normaliser_m - (probability_mV * logits_mV).sum(-1)
 
-    size = max(1, CHUNK // vocabulary)
-    if len(target_M) <= size:
-        return piece(hidden_MD, target_M)
-    chunks = []
-    for hidden_mD, target_m in zip(torch.split(hidden_MD, size), torch.split(target_M, size), strict=True):
-        chunks.append(checkpoint(piece, hidden_mD, target_m, use_reentrant=False))
-    logp, entropies = zip(*chunks, strict=True)
+    pieces = [
+        checkpoint(piece, hidden_MD[part], target_M[part], use_reentrant=False)
+        for part in _parts(len(target_M), vocabulary)
+    ]
+    logp, entropies = zip(*pieces, strict=True)
     return torch.cat(logp), torch.cat(entropies)

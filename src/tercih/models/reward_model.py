@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from tercih.batches import Tokens
 from tercih.models.language_model import context_length, switch_dropout_off
-from tercih.models.layout import join
+from tercih.models.layout import Places
+from tercih.models.trunk import read
 
 READOUTS = ("last", "mean")
 
@@ -65,13 +66,19 @@ class RewardModel(nn.Module):
 
     def features(self, tokens: Tokens) -> Tensor:
         """What the head reads, of the trunk's last layer; shape (B, D)."""
-        hidden_BLD = self.causal.base_model(input_ids=join(tokens), use_cache=False).last_hidden_state
-        position_L = torch.arange(hidden_BLD.shape[1], device=hidden_BLD.device)
-        end_B1 = tokens.lengths_B[:, None]
-        start_B1 = end_B1 - (1 if self.readout == "last" else tokens.response_len_B[:, None])
-        read_BL = (position_L >= start_B1) & (position_L < end_B1)
-        hidden_BD: Tensor = torch.where(read_BL[..., None], hidden_BLD, 0.0).sum(1) / read_BL.sum(1, keepdim=True)
-        return hidden_BD
+        row_M, at_M = self._read_at(tokens)
+        hidden_MD = read(self.causal.base_model, tokens, Places(row_M, at_M))
+        if self.readout == "last":
+            return hidden_MD
+        sum_BD = hidden_MD.new_zeros(tokens.rows, hidden_MD.shape[1]).index_add(0, row_M, hidden_MD)
+        return sum_BD / tokens.response_len_B[:, None]
+
+    def _read_at(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
+        if self.readout == "last":
+            return torch.arange(tokens.rows, device=tokens.response_len_B.device), tokens.lengths_B - 1
+        position_T = torch.arange(tokens.response_ids_BT.shape[1], device=tokens.response_len_B.device)
+        row_M, t_M = (position_T < tokens.response_len_B[:, None]).nonzero(as_tuple=True)
+        return row_M, tokens.prompt_len_P[tokens.prompt_of_B[row_M]] + t_M
 
     @torch.no_grad()
     def normalise(self, batches: list[Tokens]) -> None:

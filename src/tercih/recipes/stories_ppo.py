@@ -47,8 +47,8 @@ class StoriesPPO:
     ask_enough: float = 1.0
     """The share of the answers wanted from people after which the run goes on."""
     spammers: float | None = None
-    """Share of ten raters who guess, 0 for none, to see what weighing is worth; without, the usual six are asked, one of
-    whom guesses."""
+    """Share of ten raters who guess, 0 for none, to see what weighing is worth; without, the usual six are asked, of
+    whom one guesses."""
     data: Path = Path(os.environ.get("TERCIH_DATA", "../shared/data")) / "text" / "tinystories"
     """A TinyStories file or a folder of them."""
     tiny: bool = False

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from tercih.rollout.cache import windows
+from tercih.models.caches import windows
 from tercih.rollout.sampling import Sampling
 from tercih.rollout.slots import Response, Slots, Stats
 from tercih.rollout.stops import Stops

@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from tercih.rollout.cache import SlotCache
+from tercih.rollout.decoder import decoder
 from tercih.rollout.sampling import Sampling, draw, uniforms
 from tercih.rollout.stops import Stops
 
@@ -79,7 +80,7 @@ class Slots:
         self.seed, self.eos_ids, self.stops = seed, eos_ids, stops
         self.device = model.device
         self.draws_on = "cpu" if self.device.type == "mps" else self.device  # which has no float64
-        self.shaped_mask = model.config.get_text_config(decoder=True)._attn_implementation == "sdpa"
+        self.decode = decoder(model)
         self.waiting = deque(responses)
         self.running: list[Response | None] = []
         self.prefills: list[Prefill] = []
@@ -110,17 +111,11 @@ class Slots:
         if frame.end == frame.columns:
             self.cache.align(frame.width)
         n = frame.rows
-        output = self.model(
-            input_ids=self.token_S[:n, None],
-            attention_mask=self.cache.mask(shaped=self.shaped_mask),
-            position_ids=self.position_S[:n, None],
-            past_key_values=self.cache,
-            use_cache=True,
-        )
+        logits_BV = self.decode(self.token_S[:n], self.position_S[:n], self.cache)
         frame.end += 1
         drawn_B1 = self.drawn_S[:n, None].to(self.draws_on)
         uniform_B = self.uniform_ST[:n].gather(1, drawn_B1).squeeze(1)
-        token_B, logp_B = draw(output.logits[:, -1].to(self.draws_on), uniform_B, self.sampling)
+        token_B, logp_B = draw(logits_BV.to(self.draws_on), uniform_B, self.sampling)
         self.token_S[:n] = token_B
         self.state_3S[1:, :n] += 1
         self.steps += 1

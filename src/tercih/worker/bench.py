@@ -2,23 +2,24 @@
 
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from tercih.feedback import jobs
-from tercih.feedback.acquisition import LEAST_RANDOM, RULES
+from tercih.feedback import acts, jobs
 from tercih.feedback.database import Database
+from tercih.feedback.fits import CHANGES
 from tercih.feedback.jobs import Job
 from tercih.feedback.tables import event, project, question
 from tercih.feedback.tables import fit as fits
 from tercih.records import content_hash
 from tercih.worker import HANDLERS
+from tercih.worker.agents import AGENTS, Maker
 
 
 class Refused(ValueError):
@@ -32,27 +33,20 @@ class Bench:
     database: Database
     models: tuple[Path, ...] = ()
     policy: Path | None = None
-    rule: str = "d_optimal"
-    """How the active arm chooses: d_optimal, bald, variance or double_thompson."""
-    random_share: float = 0.5
-    """The share of questions that are chosen at random, at least 0.2."""
-    ahead: int = 50
-    """How many chosen questions wait for raters; when half are answered, more are chosen."""
+    clips: Path | None = None
+    """The folder of clips, the server's own: videos are rendered into it."""
+    agents: Mapping[str, Maker] = field(default_factory=lambda: AGENTS)
+    """What may act before raters, by name."""
+    agent: str = "random"
+    """The one that acts where a job names none."""
     seed: int = 0
     lease_seconds: float = jobs.LEASE_SECONDS
 
-    def __post_init__(self) -> None:
-        if self.rule not in RULES:
-            raise ValueError(f"rule must be one of {', '.join(RULES)}, got {self.rule!r}")
-        if not LEAST_RANDOM <= self.random_share <= 1:
-            raise ValueError(f"random_share must be in [{LEAST_RANDOM}, 1], got {self.random_share}")
-        if self.ahead < 1:
-            raise ValueError(f"ahead must be >= 1, got {self.ahead}")
-
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The kinds of job it can do: without a model no scores, without a policy no chat."""
-        return ("fit", "clip", *(("scores",) if self.models else ()), *(("chat",) if self.policy else ()))
+        """The kinds of job it can do: without a model no scores, without a policy no chat, and so on."""
+        has = {"scores": self.models, "chat": self.policy, "clip": self.clips, "act": self.clips}
+        return ("fit", "without", *(kind for kind, needs in has.items() if needs))
 
 
 Handler = Callable[[Bench, Job], Any]
@@ -88,10 +82,12 @@ def do(bench: Bench, job: Job) -> str:
 
 
 def due(bench: Bench) -> None:
-    """Ask for a fit of every project that has new answers, and for scores; one key an event, whoever asks."""
+    """Ask for a fit of every project that has new answers, and of those for people for scores and for what each rater
+    does to the reward; one key an event, whoever asks. Acts whose worker died are settled."""
+    acts.sweep(bench.database)
     newest = (
         sa.select(event.c.project, sa.func.max(event.c.id).label("newest"))
-        .where(event.c.kind.in_(("answer", "edit", "undo")))
+        .where(event.c.kind.in_(CHANGES))
         .group_by(event.c.project)
         .subquery()
     )
@@ -102,16 +98,20 @@ def due(bench: Bench) -> None:
         .subquery()
     )
     query = (
-        sa.select(project.c.id, sa.func.coalesce(newest.c.newest, 0), fits.c.events, asked.c.asked)
+        sa.select(project.c.id, project.c.config, sa.func.coalesce(newest.c.newest, 0), fits.c.events, asked.c.asked)
         .outerjoin(newest, newest.c.project == project.c.id)
         .outerjoin(asked, asked.c.project == project.c.id)
         .outerjoin(fits, (fits.c.project == project.c.id) & (fits.c.kind == "raters"))
     )
     with bench.database.transaction() as connection:
         rows = connection.execute(query).all()
-    for name, last, seen, pairs in rows:
+    for name, config, last, seen, pairs in rows:
         if last > (seen or 0):
             _ask(bench.database, "fit", name, [last])
+        if not config:
+            continue
+        if last and pairs:
+            _ask(bench.database, "without", name, [last])
         if bench.models and pairs:
             _ask(bench.database, "scores", name, [last, pairs])
 

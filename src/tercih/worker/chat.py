@@ -18,10 +18,12 @@ ROLES = ("system", "user", "assistant")
 
 
 def chat(bench: Bench, job: Job) -> dict[str, Any]:
-    """Payload {prompt or messages, seed, model (default: the worker's policy), max_new_tokens, temperature} -> {text}.
+    """An answer to {prompt or messages, seed, model (default: the worker's policy), max_new_tokens, temperature}.
 
-    Refused for a payload that cannot be one, or a conversation that leaves no room in the model's context. Only the
-    worker's own policy is loaded: a payload cannot name any folder it likes.
+    The result is its text, the model, and the token ids that were read and sampled with the tokenizer's fingerprint.
+    Refused for a payload that cannot be one, a conversation that leaves no room in the model's context, or an answer
+    without a word. Only the worker's own policy is loaded: a payload cannot name any folder it likes. Raters read the
+    refusals, so these do not say which policy it is.
     """
     payload = job.payload
     if bench.policy is None:
@@ -33,7 +35,7 @@ def chat(bench: Bench, job: Job) -> dict[str, Any]:
         tokenizer, policy = _loaded(bench.policy)
         room = policy.context - len(tokenizer.prompt(prompt))
     except (ModelError, TokenError) as error:
-        raise Refused(str(error)) from error
+        raise Refused(str(error).replace(str(bench.policy), "the model")) from error
     if room < 1:
         raise Refused(f"the conversation is longer than the model's context of {policy.context} tokens")
     try:
@@ -46,8 +48,13 @@ def chat(bench: Bench, job: Job) -> dict[str, Any]:
     asked = [Text(prompt=prompt, completion="")]
     answer = sample_items(
         policy, tokenizer, asked, sampling, seed=int(payload.get("seed", 0)), origin=str(bench.policy)
-    )
-    return {"text": str(answer[0].completion), "model": str(bench.policy)}
+    )[0]
+    if not str(answer.completion).strip():
+        raise Refused("the model said nothing")
+    return {
+        "text": str(answer.completion), "model": answer.origin, "tokenizer": answer.tokenizer,
+        "prompt_ids": list(answer.prompt_ids), "completion_ids": list(answer.completion_ids),
+    }  # fmt: skip
 
 
 def prompt_of(payload: Mapping[str, Any]) -> Content:

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from tercih.feedback.acquisition import RANDOM, Chosen, Floats
+from tercih.feedback.acquisition import RANDOM, Bools, Chosen, Floats
 from tercih.feedback.database import Database
-from tercih.feedback.savings import Bools
 from tercih.feedback.store import load_items
 from tercih.feedback.tables import assignment, question, score
 from tercih.records import Text

@@ -1,7 +1,7 @@
 """What to ask next in a project: an ensemble of reward models scores its open pairs, and the chosen ones come first.
 
-The active arm is kept only while the labels say that it saves any (`feedback/savings.py`); the row "savings" of the
-`fit` table says how it stands, for the lead's page.
+The active arm is kept only while the labels say that it saves any (`feedback/trial.py`); the row "savings" of the `fit`
+table says how it stands, for the lead's page.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,53 +17,59 @@ from scipy.special import expit
 from tercih.data.collate import collate, encode
 from tercih.data.tokenize import Tokenizer
 from tercih.feedback.acquisition import RANDOM, Floats, Ints, bald, choose, d_optimal, double_thompson, variance
+from tercih.feedback.fits import last_change, write_fit
 from tercih.feedback.jobs import Job
 from tercih.feedback.linear import compress
-from tercih.feedback.savings import Savings, active_pays, arms_savings
+from tercih.feedback.projects import Project, ProjectError, load_project
+from tercih.feedback.trial import Trial, trial
 from tercih.models.load import load_reward_model
 from tercih.models.reward_model import RewardModel
 from tercih.records import Text
 from tercih.worker.bench import Bench, Refused, project_of
-from tercih.worker.fit import last_event, write_fit
 from tercih.worker.pool import Pool, count_waiting, read_pool, write_choice
 
 ROWS = 64  # of one forward
 
 
 def scores(bench: Bench, job: Job) -> dict[str, Any]:
-    """Fill the front of the queue up to `bench.ahead` chosen questions, once half of them have been seen.
+    """Fill the front of the queue up to the `ahead` chosen questions of the project's settings, once half of them have
+    been seen.
 
-    Refused where the rule compares members and there is one model alone.
+    Refused where its rule compares members and there is one model alone.
     """
     name = project_of(job)
-    if bench.rule != "d_optimal" and len(bench.models) < 2:
-        raise Refused(f"{bench.rule} compares independent reward models; give two or more with --model")
-    version = last_event(bench.database, name)
+    try:
+        settings = load_project(bench.database, name)
+    except ProjectError as error:
+        raise Refused(str(error)) from None
+    if settings.rule != "d_optimal" and len(bench.models) < 2:
+        raise Refused(f"{settings.rule} compares independent reward models; give two or more with --model")
+    version = last_change(bench.database, name)
     waiting = count_waiting(bench.database, name)
-    if 2 * waiting > bench.ahead:
+    if 2 * waiting > settings.ahead:
         return {"chosen": 0, "waiting": waiting}
-    pool, wanted = read_pool(bench.database, name, bench.rule), bench.ahead - waiting
+    pool, wanted = read_pool(bench.database, name, settings.rule), settings.ahead - waiting
     if not pool.open_pairs:
         return {"chosen": 0, "waiting": waiting}
     items = {text.id: text for pair in (*pool.open_pairs.values(), *pool.answered.values()) for text in pair}
-    feature_BD, score_MB = _judge(bench.models, list(items.values()))
+    feature_BD, score_MB = judge(bench.models, list(items.values()))
     place = {key: index for index, key in enumerate(items)}
     open_N2, known_N2 = (_places(pairs, place) for pairs in (pool.open_pairs, pool.answered))
-    savings = _savings(feature_BD, known_N2, pool)
-    pays = active_pays(savings)
+    stands = _trial(feature_BD, known_N2, pool)
+    pays = stands is None or stands.pays
     rng = np.random.default_rng((bench.seed, job.id))
-    score_N = _score(bench, feature_BD, score_MB, open_N2, known_N2, wanted, rng)
-    share = bench.random_share if pays else 1.0
-    chosen = choose(score_N, wanted, share, rng, sampler=bench.rule)
-    moved = write_choice(bench.database, list(pool.open_pairs), score_N, chosen, bench.rule, version)
+    score_N = _score(settings, feature_BD, score_MB, open_N2, known_N2, wanted, rng)
+    share = settings.random_share if pays else 1.0
+    chosen = choose(score_N, wanted, share, rng, sampler=settings.rule)
+    moved = write_choice(bench.database, list(pool.open_pairs), score_N, chosen, settings.rule, version)
     by_chance = sum(each.sampler == RANDOM for each in chosen)
-    said = {"active": pays and share < 1, "rule": bench.rule, "random_share": share, "why": _why(savings, pays)}
-    write_fit(bench.database, name, "savings", version, said | ({} if savings is None else asdict(savings)))
+    said = {"active": pays and share < 1, "rule": settings.rule, "random_share": share, "why": _why(settings, stands)}
+    write_fit(bench.database, name, "savings", version, said | ({} if stands is None else asdict(stands)))
     return {"chosen": moved, "random": by_chance, "waiting": waiting + moved, **said}
 
 
 def _score(
-    bench: Bench,
+    settings: Project,
     feature_BD: Floats,
     score_MB: Floats,
     open_N2: Ints,
@@ -73,11 +79,11 @@ def _score(
 ) -> Floats:
     """Scores [N] of the open pairs. D-optimal's are places: 0 the first, −∞ all beyond `count`."""
     difference_MN = score_MB[:, open_N2[:, 0]] - score_MB[:, open_N2[:, 1]]
-    if bench.rule == "bald":
+    if settings.rule == "bald":
         return bald(expit(difference_MN))
-    if bench.rule == "variance":
+    if settings.rule == "variance":
         return variance(difference_MN)
-    if bench.rule == "double_thompson":
+    if settings.rule == "double_thompson":
         return double_thompson(score_MB, open_N2, rng)
     both_N2 = np.concatenate([open_N2, known_N2])
     phi_ND = compress(feature_BD[both_N2[:, 0]] - feature_BD[both_N2[:, 1]], most=256)
@@ -93,17 +99,21 @@ def _spread(p_N: Floats) -> Floats:
     return np.asarray(np.sqrt(p_N * (1 - p_N)))
 
 
-def _savings(feature_BD: Floats, known_N2: Ints, pool: Pool) -> Savings | None:
+def _trial(feature_BD: Floats, known_N2: Ints, pool: Pool) -> Trial | None:
     if not len(known_N2):
         return None
-    return arms_savings(feature_BD[known_N2[:, 0]] - feature_BD[known_N2[:, 1]], pool.target_N, pool.active_N)
+    return trial(feature_BD[known_N2[:, 0]] - feature_BD[known_N2[:, 1]], pool.target_N, pool.active_N)
 
 
-def _why(savings: Savings | None, pays: bool) -> str:
-    if savings is None:
-        return "too few labels of both arms to judge yet"
-    verdict = "the active arm stays on" if pays else "the active arm is off while this is not surely above 0"
-    return f"{savings}; {verdict}"
+def _why(settings: Project, stands: Trial | None) -> str:
+    """A key of the page's words."""
+    if settings.random_share == 1:
+        return "random"
+    if stands is None:
+        return "early"
+    if stands.final:
+        return "saves" if stands.pays else "unsure"
+    return "trial" if stands.pays else "behind"
 
 
 def _places(pairs: Mapping[str, tuple[Text, Text]], place: Mapping[str, int]) -> Ints:
@@ -111,7 +121,7 @@ def _places(pairs: Mapping[str, tuple[Text, Text]], place: Mapping[str, int]) ->
 
 
 @torch.inference_mode()
-def _judge(folders: Sequence[Path], items: Sequence[Text]) -> tuple[Floats, Floats]:
+def judge(folders: Sequence[Path], items: Sequence[Text]) -> tuple[Floats, Floats]:
     """Last-layer features [B, D] of the first model, and every model's scores [M, B]."""
     features: list[torch.Tensor] = []
     rows: list[list[float]] = []

@@ -1,14 +1,13 @@
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
-from tercih.feedback.quality import anchoring, clustered_mean, coverage, leave_one_rater_out, majority, rake
+from tercih.feedback.quality import anchoring, clustered_mean, coverage, leave_out, majority, rake, raked, spread_of
 from tercih.feedback.simulated import SimulatedRater
 from tercih.records import Comparison, Text
 
-from .planted import accuracy, crowd, plant
+from .planted import crowd, plant
 
 
 def test_coverage() -> None:
@@ -44,6 +43,26 @@ def test_raking_needs_every_stratum() -> None:
         rake([(["x", "y"], {"x": 1, "y": 1}), (["u", "v"], {"u": 1, "v": 3})], iterations=50)
     with pytest.raises(ValueError, match="one margin"):
         rake([])
+
+
+def test_raking_moves_the_mean_by_what_strata_differ_in() -> None:
+    values = [1.0] * 30 + [0.0] * 10
+    raters = [f"x{at % 3}" for at in range(30)] + [f"y{at % 2}" for at in range(10)]
+    strata = ["x"] * 30 + ["y"] * 10
+    found = raked(values, raters, strata, {"x": 1, "y": 1})
+    assert found.shift.value == pytest.approx(0.5 - 0.75)
+    assert found.n_eff.value == pytest.approx(40**2 / (30 * (2 / 3) ** 2 + 10 * 4))
+    assert raked(values, raters, strata, {"x": 3, "y": 1}).shift.value == pytest.approx(0)
+    with pytest.raises(ValueError, match="two raters or more of every stratum; 'y' has 1"):
+        raked(values, ["x0", "x1"] * 15 + ["y"] * 10, strata, {"x": 1, "y": 1})
+
+
+def test_evenness_over_raters() -> None:
+    strata, raters = ["x"] * 3 + ["y"], ["r0", "r0", "r1", "r2"]
+    found = spread_of(strata, raters, wanted=["z"])
+    assert found.value == pytest.approx(coverage(strata, wanted=["x", "y", "z"]).entropy)
+    assert found.low == 0  # a resample may hold one stratum alone
+    assert found.clusters == 3
 
 
 def test_weighted_voices_flow_into_consensus() -> None:
@@ -87,16 +106,31 @@ def test_clustered_mean_by_hand() -> None:
 def test_leaving_out_the_worst_rater_helps_most() -> None:
     inverted = SimulatedRater(name="simulated-hasty", temperature=1e6)
     said = plant([*crowd(4, temperature=0.5), inverted], pairs=300, votes=3)
+    raters, pairs = [each.rater for each in said], [str(sorted(each.pair)) for each in said]
+    better_J = np.array([("better" in str(each.a.completion)) == (each.answer == "a") for each in said])
 
-    def fit(comparisons: Sequence[Comparison]) -> float:
-        return accuracy(majority(comparisons))
+    def credit(keep_J: np.ndarray) -> np.ndarray:
+        """How right those are who are kept, the same for everybody."""
+        return np.full(len(said), better_J[keep_J].mean())
 
-    found = leave_one_rater_out(said, fit)
-    assert found[0].rater == "simulated-hasty"
-    assert found[0].effect < 0 < found[-1].effect
+    found = leave_out(raters, credit, pairs)
+    assert found[0].name == "simulated-hasty"
+    assert found[0].change.value > 0 > found[-1].change.value
     assert sum(each.judgements for each in found) == 900
-    assert leave_one_rater_out(said, fit, raters=["simulated-hasty"]) == found[:1]
+    assert leave_out(raters, credit, pairs, among=["simulated-hasty"]) == found[:1]
     with pytest.raises(ValueError, match="zoe"):
-        leave_one_rater_out(said, fit, raters=["zoe"])
-    with pytest.raises(ValueError, match="two raters"):
-        leave_one_rater_out([c for c in said if c.rater == "simulated-hasty"], fit)
+        leave_out(raters, credit, pairs, among=["zoe"])
+    with pytest.raises(ValueError, match="at least two"):
+        leave_out(["r"], credit, ["p"])
+
+
+def test_a_groups_own_judgements_count_only_if_asked() -> None:
+    groups, own = ["x", "x", "y", "y"], np.array([1.0, 1.0, 0.0, np.nan])
+
+    def credit(keep_J: np.ndarray) -> np.ndarray:
+        return own * (1 if keep_J.all() else 0)
+
+    effects = {each.name: each.change.value for each in leave_out(groups, credit, range(4), own=True)}
+    assert effects["y"] == pytest.approx(-2 / 3)
+    with pytest.raises(ValueError, match="two clusters"):
+        leave_out(groups, credit, range(4))  # of x one counts, for the other is NaN

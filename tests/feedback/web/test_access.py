@@ -11,13 +11,15 @@ from starlette.testclient import TestClient
 from tercih.feedback import tables
 from tercih.feedback.web import accounts, app, languages
 from tercih.feedback.web.accounts import ranks
-from tercih.feedback.web.limiter import Limiter
 from tercih.feedback.web.visits import COOKIE
 
 from .conftest import PASSWORD, Browser, World, text
 
 PLACES = {
     "{project}": "p", "{secret}": "none", "{seat:int}": "1", "{place:int}": "0", "{rater}": "nobody", "{question}": "x",
+    "{chat}": "none",
+    "{act:int}": "1",
+    "{key}": "x",
 }  # fmt: skip
 
 
@@ -104,19 +106,6 @@ def test_wrong_passwords_are_counted(world: World) -> None:
     browser.post("/login", 429, login="ann@x ", password=PASSWORD)
     browser.post("/login", login="bob@x", password=PASSWORD)
     world.stranger().post("/login", 422, login="who@x", password="wrong")
-
-
-def test_the_limiter_forgets() -> None:
-    now = [0.0]
-    limiter = Limiter(most=2, seconds=10, names=2, now=lambda: now[0])
-    limiter.failed("a")
-    limiter.failed("a")
-    assert not limiter.allows("a")
-    now[0] = 11.0
-    assert limiter.allows("a")
-    for name in "bcd":
-        limiter.failed(name)
-    assert len(limiter._failures) == 2
 
 
 def test_an_invitation_is_good_once(world: World) -> None:

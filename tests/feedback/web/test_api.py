@@ -316,3 +316,20 @@ def test_it_works_where_it_is_mounted(desk: Desk) -> None:
     assert client.get("/api/projects/shop", headers=headers).json()["questions"] == {"open": 3}
     assert client.get("/api/nothing", headers=headers).json() == {"error": "Not Found", "where": None}
     assert client.put("/api/projects/shop/questions", content=b" " * (LARGEST + 1), headers=headers).status_code == 413
+
+
+def test_a_curve_is_checked_at_the_door(desk: Desk) -> None:
+    good = {"curve": [{"answers": 9, "accuracy": {"value": 0.7, "low": 0.6, "high": 0.8}}]}
+    desk.call("PUT", "/projects/shop/told/learning", {"result": good})
+    told = desk.call("PUT", "/projects/shop/told/learning", {"result": {"curve": 5}}, status=422)
+    assert "curve" in told["error"]
+    desk.call("PUT", "/projects/shop/told/other", {"result": {"curve": 5}})
+
+
+def test_what_is_asked_next_and_the_population_are_settings(desk: Desk) -> None:
+    settings = {"population": {"east": 0.4, "west": 0.6}, "rule": "bald", "random_share": 0.25, "ahead": 9}
+    made = desk.call("PATCH", "/projects/shop", settings)["settings"]
+    assert {name: made[name] for name in settings} == settings
+    for wrong in ({"random_share": 0.1}, {"rule": "best"}, {"ahead": 0}, {"population": {"east": 0}}):
+        desk.call("PATCH", "/projects/shop", wrong, status=422)
+    desk.call("PATCH", "/projects/shop", {"population": {"east": "many"}}, status=422)

@@ -55,7 +55,9 @@ def test_a_program_asks_answers_and_hears(served: tuple[Desk, str], tmp_path: Pa
     assert back["id"] == other["id"]
     client.withdraw("p", other["question"])
     events = list(client.events("p"))
-    assert [e["kind"] for e in events] == ["suggest", "answer", "edit", "skip", "undo", "withdraw"]
+    assert [e["kind"] for e in events] == [
+        "project", "project", "suggest", "answer", "edit", "skip", "undo", "withdraw",
+    ]  # fmt: skip
     assert list(client.events("p", after=events[-1]["id"])) == []
     assert [q["id"] for q in client.questions("p", words="çay")] == [asked[0].id]
     assert [a["answer"]["choice"] for a in client.answers("p")] == ["a"]

@@ -1,12 +1,13 @@
 """Whatever a form holds, the answer is a page: no error of the server's own, and nothing half-written."""
 
+import re
 from typing import Any
 
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tercih.feedback import tables
+from tercih.feedback import chats, jobs, tables
 from tercih.feedback.kinds import KINDS
 from tercih.feedback.web.app import PAGES
 from tercih.records import Clip
@@ -17,7 +18,7 @@ NAMES = (
     "say", "choice", "key", "version", "seconds", "note", "notes", "confidence", "critique", "correction",
     "completion", "quotes", "spans", "signals", "order", "place0", "place1", "plausible", "supported", "login",
     "password", "role", "stratum", "state", "sure", "text", "id", "title", "kind", "votes", "most_votes", "quotas",
-    "golds", "repeats", "language", "back", "webhook", "low", "high", "lease_minutes",
+    "golds", "repeats", "language", "back", "webhook", "turn", "low", "high", "lease_minutes", "name", "scope_read",
 )  # fmt: skip
 ODD = st.sampled_from(
     [
@@ -26,15 +27,22 @@ ODD = st.sampled_from(
     ]
 )  # fmt: skip
 FIELDS = st.dictionaries(st.sampled_from(NAMES), st.one_of(ODD, st.text(max_size=40)), max_size=8)
+WANTED = st.dictionaries(
+    st.sampled_from(["who", "state", "text", "since", "until", "page", "project", "kind", "added", "code"]),
+    st.one_of(ODD, st.text(max_size=40), st.sampled_from(["2026-11-05", "2026-02-30", "9999-12-31", "0000-01-01"])),
+    max_size=5,
+)
+GETS = [entry for entry in PAGES if entry.method == "GET"]
 POSTS = [entry for entry in PAGES if entry.method == "POST"]
 LOOSE = settings(
     max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
-def address(path: str, world: World, seat: int) -> str:
+def address(path: str, world: World, seat: int, chat: str) -> str:
     known = {
         "{project}": "p", "{seat:int}": str(seat), "{rater}": world.bob.who, "{question}": "nothing", "{secret}": "x",
+        "{chat}": chat, "{key}": "x", "{place:int}": "0",
     }  # fmt: skip
     for name, value in known.items():
         path = path.replace(name, value)
@@ -82,8 +90,37 @@ def test_any_form_on_any_page_gets_a_page(world: World, entry: Any, fields: dict
     if entry.path in ("/logout", "/people/{rater}/erase"):
         return
     browser = getattr(world, who)
+    world.set(chat=True)
+    chat = chats.begin(world.database, "p", browser.who, "Hello?", "k")
+    while job := jobs.take(world.database, ["chat"]):
+        jobs.finish(world.database, job, {"text": f"Hi {job.id % 3}.", "model": "m"})
     browser.get("/")
-    answer = browser.client.post(address(entry.path, world, 1), data={"csrf": browser.csrf} | fields)
+    answer = browser.client.post(address(entry.path, world, 1, chat), data={"csrf": browser.csrf} | fields)
     assert answer.status_code < 500, (entry.path, fields, who)
     if answer.history:
         assert str(answer.url).startswith("http://testserver/"), "a form led to another site"
+
+
+@LOOSE
+@given(entry=st.sampled_from(GETS), wanted=WANTED, who=st.sampled_from(["ann", "lead", "admin"]))
+def test_any_search_gets_a_page(world: World, entry: Any, wanted: dict[str, str], who: str) -> None:
+    place = address(entry.path, world, 1)
+    answer = getattr(world, who).client.get(place, params=wanted, follow_redirects=False)
+    assert answer.status_code < 500, (place, wanted, who)
+
+
+def test_no_nul_reaches_the_database(world: World) -> None:
+    for entry in PAGES:
+        if entry.path == "/logout":
+            continue
+        world.admin.get("/")
+        path = address(entry.path, world, 1)
+        for name in NAMES if entry.method == "POST" else ("who", "kind", "project", "text", "state", "code"):
+            said = {"data": {"csrf": world.admin.csrf, name: "a\0"}} if entry.method == "POST" else {
+                "params": {name: "a\0"}}  # fmt: skip
+            status = world.admin.client.request(entry.method, path, **said, follow_redirects=False).status_code
+            assert status in (404, 410, 422), (path, name)
+        if "{" in entry.path:
+            data = {"csrf": world.admin.csrf} if entry.method == "POST" else None
+            nul = re.sub(r"{\w+}", "%00", re.sub(r"{\w+:int}", "1", entry.path))
+            assert world.admin.client.request(entry.method, nul, data=data).status_code < 500, nul

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from tercih.feedback import web
+from tercih.feedback.acquisition import RULES
 from tercih.feedback.kinds import CHOICES, EITHER, KINDS
 from tercih.feedback.projects import Project
+from tercih.feedback.web.keys import SCOPES
 from tercih.feedback.web.languages import LANGUAGES, catalogue
 from tercih.feedback.web.visits import ERRORS
 
@@ -18,8 +20,11 @@ WHERE = re.compile(r'(?:raise AnswerError\(f?".*", |_(?:text|whole|choice)\(answ
 BUILT = {
     "bias.": [
         "coverage", "n_eff", "anchoring", "agreement", "left", "flips", "split_half", "exam", "golds", "saved",
-        "dissent", "entropy",
+        "dissent", "entropy", "shift", "pass", "adjudicated", "retest", "seconds", "worst_task", "learning", "source",
     ],
+    "lead.": ["since", "until"],
+    "source.": ("rater", "kind", "sampler", "origin"), "rule.": RULES,
+    "saves.": ("random", "early", "trial", "behind", "saves", "unsure"),
     "quality.warn_": ["golds", "drift", "lean"],  # of which a part is put in at run time
     "kind.": KINDS, "ask.": KINDS, "error.": [str(code) for code in ERRORS], "answer.broken.": EITHER,
     "setting.": list(Project.__dataclass_fields__),
@@ -27,10 +32,14 @@ BUILT = {
     "role.": ("user", "assistant", "system", "tool"), "role_name.": ("rater", "lead", "admin", "service"),
     "state.": (
         "open", "full", "closed", "dissent", "withdrawn", "gold", "tutorial", "exam", "repeat", "active", "paused",
-        "erased",
+        "erased", "chat", "revoked",
     ),
+    "live.": ("waiting", "nobody", "acting", "over", "stopped"), "scope.": SCOPES,
     "seat.": ("done", "skipped", "expired"), "label.": (*EITHER, "plausible", "supported"), "answer.": CHOICES[2:],
-    "wrong.": ("note", "notes", "plausible", "supported", *re.findall(WHERE, (WEB.parent / "kinds.py").read_text())),
+    "wrong.": (
+        "answer", "note", "notes", "plausible", "supported",
+        *re.findall(WHERE, (WEB.parent / "kinds.py").read_text()),
+    ),
 }  # fmt: skip
 
 

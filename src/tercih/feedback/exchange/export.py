@@ -73,7 +73,8 @@ def pseudonyms(connection: sa.Connection) -> dict[str, str]:
     """Names for those raters whose own could tell who they are: a login, or an address. They are numbered in the order
     in which they came, so that they have the same name in every export."""
     ids = connection.execute(sa.select(rater.c.id).order_by(rater.c.created, rater.c.id)).scalars().all()
-    logins = {login.casefold() for login in connection.execute(sa.select(account.c.login)).scalars()}
+    known = sa.select(account.c.login).where(account.c.login.is_not(None))
+    logins = {login.casefold() for login in connection.execute(known).scalars()}
     taken = set(ids)
     found: dict[str, str] = {}
     for number, name in enumerate(ids, start=1):

@@ -16,6 +16,7 @@ from tercih.feedback.kinds import KINDS
 from tercih.feedback.projects import Project
 from tercih.feedback.questions import Question
 from tercih.feedback.tables import project as projects
+from tercih.feedback.web.uploads import USES, question_of
 from tercih.records import Comparison, Demonstration, Item, Ranking, Text, Thumb
 from tercih.sources.columns import UNKNOWN, Record, records
 from tercih.sources.rows import SourceError
@@ -63,6 +64,10 @@ def read(
         raise SourceError(f"{path} is empty")
     if {"question", "items", "answer", "shown"} <= first[1].keys():
         return _exported(chain([first], rows), path)
+    if "clips" in first[1]:
+        if columns or gold or skip_bad:
+            raise SourceError(f"{path} asks about clips: its columns keep their names, and each line says its own use")
+        return [_about_clips(row, f"{path}, row {number}", settings) for number, row in chain([first], rows)]
     told = records(chain([first], rows), path, columns, skip_bad)
     return [_asked(record, number, path, settings, gold) for number, record in enumerate(told, start=1)]
 
@@ -124,6 +129,17 @@ def _number(row: Row, name: str) -> float | None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
         raise ValueError(f"{name} must be a number, got {value!r}")
     return None if value is None else float(value)
+
+
+# Clips, as a project's page takes them
+
+
+def _about_clips(row: Row, where: str, settings: Project) -> Asked:
+    try:
+        use, asked = question_of(row, settings)
+    except (ValueError, TypeError, KeyError) as error:
+        raise SourceError(f"{where}: {error}") from None
+    return Asked(place=where, question=asked, state=USES[use])
 
 
 # TRL's columns

@@ -18,7 +18,7 @@ from tercih.feedback.tables import assignment, event, item, question, rater
 from tercih.feedback.tables import project as projects
 from tercih.records import Clip, Content
 
-STATES = ("open", "closed", "dissent", "withdrawn", "gold", "tutorial", "exam", "repeat")
+STATES = ("open", "closed", "dissent", "withdrawn", "gold", "tutorial", "exam", "repeat", "chat")
 LONGEST_NAME = 64  # of a rater
 TRIES = 3
 

@@ -3,7 +3,7 @@
 from tercih.feedback.quality.agreement import Agreement, cohen_kappa, fleiss_kappa, krippendorff
 from tercih.feedback.quality.bradley_terry import BradleyTerry, Reader, rater_bradley_terry
 from tercih.feedback.quality.dawid_skene import Confusion, DawidSkene, dawid_skene, fit_dawid_skene
-from tercih.feedback.quality.effects import RaterEffect, anchoring, leave_one_rater_out
+from tercih.feedback.quality.effects import Effect, anchoring, leave_out
 from tercih.feedback.quality.glad import Glad, glad
 from tercih.feedback.quality.gold import Drift, GoldAccuracy, cusum, gold_accuracy
 from tercih.feedback.quality.intervals import Interval, clustered_mean
@@ -12,8 +12,8 @@ from tercih.feedback.quality.mace import Mace, mace
 from tercih.feedback.quality.majority import majority
 from tercih.feedback.quality.plackett_luce import Strengths, pair_strengths, plackett_luce
 from tercih.feedback.quality.raters import RaterReport, leaning
-from tercih.feedback.quality.repeats import Repeats, repeats
-from tercih.feedback.quality.strata import Coverage, coverage, effective_size, rake
+from tercih.feedback.quality.repeats import Repeats, repeated, repeats
+from tercih.feedback.quality.strata import Coverage, Raked, coverage, effective_size, rake, raked, spread_of
 from tercih.feedback.quality.votes import Votes, tabulate
 
 __all__ = [
@@ -23,12 +23,13 @@ __all__ = [
     "Coverage",
     "DawidSkene",
     "Drift",
+    "Effect",
     "Glad",
     "GoldAccuracy",
     "Interval",
     "Labels",
     "Mace",
-    "RaterEffect",
+    "Raked",
     "RaterReport",
     "Reader",
     "Repeats",
@@ -47,7 +48,7 @@ __all__ = [
     "gold_accuracy",
     "krippendorff",
     "leaning",
-    "leave_one_rater_out",
+    "leave_out",
     "mace",
     "majority",
     "pair_labels",
@@ -55,7 +56,10 @@ __all__ = [
     "plackett_luce",
     "plain_labels",
     "rake",
+    "raked",
     "rater_bradley_terry",
+    "repeated",
     "repeats",
+    "spread_of",
     "tabulate",
 ]

@@ -17,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 
-from tercih.feedback.quality.intervals import Interval, resampled_counts
+from tercih.feedback.quality.intervals import Interval, resampled_sums
 from tercih.feedback.quality.labels import Labels
 from tercih.feedback.quality.votes import TIE, A, B, Floats, tabulate
 from tercih.records import Comparison
@@ -102,10 +102,10 @@ def cohen_kappa(labels: Labels, first: str, second: str, resamples: int = 1000, 
 
 def _bootstrap(table_NC: Floats, statistic: Callable[[Floats], Floats], resamples: int, seed: int) -> Interval:
     """A statistic of column sums, with an interval over resampled rows."""
-    times_RN = resampled_counts(len(table_NC), resamples, seed)
-    resampled_R = statistic(times_RN @ table_NC)
+    sums_RC = resampled_sums(table_NC, resamples, seed)
+    resampled_R = statistic(sums_RC[1:])
     low, high = np.nanquantile(resampled_R, [0.025, 0.975]) if np.isfinite(resampled_R).any() else (np.nan, np.nan)
-    value = float(statistic(table_NC.sum(axis=0, keepdims=True))[0])
+    value = float(statistic(sums_RC[:1])[0])
     return Interval(value=value, low=float(low), high=float(high), clusters=len(table_NC))
 
 

@@ -1,11 +1,14 @@
 """Intervals that respect clusters: a rater's judgements, or an item's, stand or fall together."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tercih.feedback.quality.votes import Floats
+
+CELLS = 10_000_000  # of resampled counts at a time
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,6 +28,18 @@ def resampled_counts(clusters: int, resamples: int, seed: int) -> Floats:
     """How often each cluster is drawn in each resample, [resamples, clusters]."""
     generator = np.random.default_rng(seed)
     return generator.multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples).astype(np.float64)
+
+
+def resampled_sums(table_CV: Floats, resamples: int, seed: int) -> Floats:
+    """The sums of columns, [1 + resamples, V]: as they are, then of resampled rows; a part at a time, for rows may be
+    many."""
+    generator, clusters = np.random.default_rng(seed), len(table_CV)
+    sums, part = [table_CV.sum(axis=0, keepdims=True)], max(1, CELLS // clusters)
+    for done in range(0, resamples, part):
+        size = min(part, resamples - done)
+        times_RC = generator.multinomial(clusters, np.full(clusters, 1 / clusters), size=size)
+        sums.append(times_RC.astype(np.float64) @ table_CV)
+    return np.vstack(sums)
 
 
 def clustered_mean(
@@ -49,16 +64,16 @@ def clustered_mean(
     names, cluster_J = np.unique(np.asarray(clusters), return_inverse=True)
     if len(names) < 2:
         raise ValueError(f"an interval needs at least two clusters, got {len(names)}")
-    times_RC = np.vstack([np.ones(len(names)), resampled_counts(len(names), resamples, seed)])
-    mean_R = np.zeros(len(times_RC))
+    columns: list[npt.NDArray[Any]] = []
     for sign, on_J in ((1, ~side_J), (-1, side_J)):
         if minus is None and sign < 0:
             continue
         if not weight_J[on_J].sum() > 0:
             raise ValueError("both sides of a difference need values")
-        above_C = np.bincount(cluster_J[on_J], weights=(weight_J * value_J)[on_J], minlength=len(names))
-        below_C = np.bincount(cluster_J[on_J], weights=weight_J[on_J], minlength=len(names))
-        with np.errstate(invalid="ignore"):  # a resample may leave out a whole side
-            mean_R = mean_R + sign * (times_RC @ above_C) / (times_RC @ below_C)
+        above_C = np.bincount(cluster_J[on_J], weights=sign * (weight_J * value_J)[on_J], minlength=len(names))
+        columns += [above_C, np.bincount(cluster_J[on_J], weights=weight_J[on_J], minlength=len(names))]
+    sums_RV = resampled_sums(np.stack(columns, axis=1), resamples, seed)
+    with np.errstate(invalid="ignore"):  # a resample may leave out a whole side
+        mean_R = (sums_RV[:, ::2] / sums_RV[:, 1::2]).sum(axis=1)
     low, high = np.nanquantile(mean_R[1:], [0.025, 0.975])
     return Interval(value=float(mean_R[0]), low=float(low), high=float(high), clusters=len(names))

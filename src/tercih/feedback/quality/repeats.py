@@ -35,6 +35,12 @@ class Repeats:
 
 def repeats(comparisons: Sequence[Comparison]) -> list[Repeats]:
     """One row for every rater who judged a pair more than once, by name; each judgement is compared with the next."""
+    couples = repeated(comparisons)
+    return [_row(rater, couples[rater]) for rater in sorted(couples)]
+
+
+def repeated(comparisons: Sequence[Comparison]) -> dict[str, list[tuple[Comparison, Comparison]]]:
+    """Of every rater, each judgement of a pair with their next one of it."""
     asked: dict[tuple[str, frozenset[str]], list[Comparison]] = {}
     for said in comparisons:
         asked.setdefault((said.rater, frozenset(said.pair)), []).append(said)
@@ -42,7 +48,7 @@ def repeats(comparisons: Sequence[Comparison]) -> list[Repeats]:
     for (rater, _), told in asked.items():
         if len(told) > 1:
             couples.setdefault(rater, []).extend(pairwise(told))
-    return [_row(rater, couples[rater]) for rater in sorted(couples)]
+    return couples
 
 
 def _row(rater: str, couples: list[tuple[Comparison, Comparison]]) -> Repeats:

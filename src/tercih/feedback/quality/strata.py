@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import entr
 
-from tercih.feedback.quality.votes import Floats
+from tercih.feedback.quality.intervals import Interval, resampled_sums
+from tercih.feedback.quality.votes import Floats, Ints
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +38,59 @@ def coverage(strata: Sequence[str], weights: npt.ArrayLike | None = None, wanted
         entropy=float(-(share_G @ np.log(share_G)) / np.log(len(names))) if len(names) > 1 else 1.0,
         n_eff=effective_size(weight_J),
     )
+
+
+def spread_of(
+    strata: Sequence[str], raters: Sequence[str], wanted: Sequence[str] = (), resamples: int = 2000, seed: int = 0
+) -> Interval:
+    """The entropy of `coverage`, with a bootstrap over raters."""
+    names, stratum_J = np.unique([*strata, *wanted], return_inverse=True)
+    _, rater_J = np.unique(raters, return_inverse=True)
+    n_WG = np.zeros((rater_J.max() + 1, len(names)))
+    np.add.at(n_WG, (rater_J, stratum_J[: len(strata)]), 1)
+    n_RG = resampled_sums(n_WG, resamples, seed)
+    value_R = entr(n_RG / n_RG.sum(axis=1, keepdims=True)).sum(axis=1) / np.log(len(names))
+    return _over(value_R, len(n_WG))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Raked:
+    """What weighting to the population does: how far the mean moves, weighted − raw, and n_eff; over raters."""
+
+    shift: Interval
+    n_eff: Interval
+
+
+def raked(
+    values: npt.ArrayLike,
+    raters: Sequence[str],
+    strata: Sequence[str],
+    population: Mapping[str, float],
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Raked:
+    """Of J judgements' values, the rater and the stratum of each; intervals are bootstraps over the raters of each
+    stratum, for these are what was sampled. Raises `ValueError` as `rake` does, and where a stratum has one rater."""
+    rake([(strata, population)])
+    value_J, (names, rater_J) = np.asarray(values, dtype=np.float64), np.unique(raters, return_inverse=True)
+    code_J, share_G = _coded(strata, population)
+    n_W, sum_W = np.bincount(rater_J), np.bincount(rater_J, weights=value_J)
+    own_W: Ints = np.zeros(len(names), dtype=np.int64)
+    own_W[rater_J] = code_J
+    n_RG, sum_RG = (np.zeros((resamples + 1, len(share_G))) for _ in range(2))
+    for at, name in enumerate(population):
+        inside = np.flatnonzero(own_W == at)
+        if len(inside) < 2:
+            raise ValueError(f"an interval needs two raters or more of every stratum; {name!r} has {len(inside)}")
+        both_C2 = np.column_stack([n_W[inside], sum_W[inside]]).astype(np.float64)
+        n_RG[:, at], sum_RG[:, at] = resampled_sums(both_C2, resamples, seed + at).T
+    shift_R = (sum_RG / n_RG) @ share_G - sum_RG.sum(axis=1) / n_RG.sum(axis=1)
+    return Raked(shift=_over(shift_R, len(names)), n_eff=_over(1 / (share_G**2 / n_RG).sum(axis=1), len(names)))
+
+
+def _over(value_R: Floats, raters: int) -> Interval:
+    low, high = np.quantile(value_R[1:], [0.025, 0.975])
+    return Interval(value=float(value_R[0]), low=float(low), high=float(high), clusters=raters)
 
 
 def effective_size(weight_J: Floats) -> float:

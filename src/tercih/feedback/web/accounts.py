@@ -1,13 +1,14 @@
 """Who may do what: invitations, passwords, sessions, keys, and how a person is forgotten.
 
 Of every secret the database holds a hash alone. What somebody said is kept under a pseudonym (`rater`); who they are
-stands in `account`, `session` and `rater.stratum`, and `erase` takes all three away.
+stands in `account`, `session` and `rater.stratum`, and `erase` takes all three away, and what they said to the model.
 """
 
 import hashlib
 import secrets
 import time as clock
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -16,8 +17,10 @@ import sqlalchemy as sa
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from tercih.feedback import chats
 from tercih.feedback.database import Database
 from tercih.feedback.tables import account, api_key, event, invitation, rater, session
+from tercih.feedback.web.keys import revoke_beyond
 
 ROLES = ("rater", "lead", "admin")  # each may do what those before it may; "service" has keys and no pages
 SESSION_SECONDS = 14 * 86_400.0
@@ -102,21 +105,35 @@ def join(database: Database, secret: str, login: str, password: str, language: s
         raise AccountError("a login has 3 to 200 characters", "account.login")
     if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
         raise AccountError(f"a password has at least {SHORTEST_PASSWORD} characters", "account.password")
-    hashed, now = HASHER.hash(password), clock.time()
+    return _enter(database, secret, language, {"login": name, "password": HASHER.hash(password)})
+
+
+def join_linked(database: Database, secret: str | None, link: str, language: str) -> str:
+    """An account for whom another service vouches; without an invitation, a rater's. Raises AccountError."""
+    return _enter(database, secret, language, {"link": link})
+
+
+def _enter(database: Database, secret: str | None, language: str, own: Mapping[str, str]) -> str:
     pseudonym = "r-" + "".join(secrets.choice(LETTERS) for _ in range(8))
-    with database.transaction(write=True) as connection:
-        found = connection.execute(_open(secret)).first()
-        if found is None:
-            raise AccountError("this invitation was used or has run out; ask for another one", "account.invitation")
-        if connection.scalar(sa.select(account.c.rater).where(account.c.login == name)):
-            raise AccountError("this login is taken", "account.taken")
-        connection.execute(sa.update(invitation).where(invitation.c.digest == digest(secret)).values(used=now))
-        who = {"id": pseudonym, "kind": "person", "role": found.role, "state": "active", "stratum": found.stratum}
-        connection.execute(rater.insert().values(who | {"created": now}))
-        own = {"rater": pseudonym, "login": name, "password": hashed, "language": language}
-        connection.execute(account.insert().values(own))
-        note(connection, "join", pseudonym, role=found.role)
+    try:
+        with database.transaction(write=True) as connection:
+            role, stratum = ("rater", None) if secret is None else _use(connection, secret)
+            who = {"id": pseudonym, "kind": "person", "role": role, "state": "active", "stratum": stratum}
+            connection.execute(rater.insert().values(who | {"created": clock.time()}))
+            connection.execute(account.insert().values({"rater": pseudonym, "language": language, **own}))
+            note(connection, "join", pseudonym, role=role)
+    except sa.exc.IntegrityError:
+        raise AccountError("this login is taken", "account.taken") from None
     return pseudonym
+
+
+def _use(connection: sa.Connection, secret: str) -> tuple[str, str | None]:
+    """The role and stratum of an invitation, which holds no longer: of two who come at once, one is let in."""
+    found = connection.execute(_open(secret)).first()
+    once = sa.update(invitation).where(invitation.c.digest == digest(secret), invitation.c.used.is_(None))
+    if found is None or connection.execute(once.values(used=clock.time())).rowcount != 1:
+        raise AccountError("this invitation was used or has run out; ask for another one", "account.invitation")
+    return found.role, found.stratum
 
 
 def _open(secret: str) -> sa.Select[Any]:
@@ -149,6 +166,17 @@ def check_password(database: Database, login: str, password: str) -> str | None:
     except (VerificationError, InvalidHashError):
         return None
     return str(found.rater) if found is not None and known else None
+
+
+def find_linked(database: Database, link: str) -> str | None:
+    """The pseudonym of whom another service signs in, if they have an account and may sign in."""
+    query = (
+        sa.select(account.c.rater)
+        .join(rater, rater.c.id == account.c.rater)
+        .where(account.c.link == link, rater.c.state != "erased", rater.c.role.in_(ROLES))
+    )
+    with database.transaction() as connection:
+        return connection.scalar(query)
 
 
 @cache
@@ -203,20 +231,24 @@ def set_state(database: Database, who: str, state: str, by: str) -> None:
 
 
 def set_role(database: Database, who: str, role: str, by: str) -> None:
+    """Keys that the new role could not make hold no longer."""
     if role not in ROLES:
         raise AccountError(f"a role is one of {', '.join(ROLES)}, got {role!r}", "account.role")
     if who == by:
         raise AccountError("another admin has to change your own role", "account.own")
+    revoke_beyond(database, who, role)
     _change(database, who, {"role": role}, by, "role")
 
 
 def erase(database: Database, who: str, by: str) -> None:
-    """Forget who somebody is: login, sessions, keys and stratum go; what they said stays, under the pseudonym."""
+    """Forget who somebody is: login, sessions, keys, stratum and conversations go; what they judged stays, under the
+    pseudonym, with what was shown."""
     if who == by:
         raise AccountError("another admin has to erase your own account", "account.own")
     with database.transaction(write=True) as connection:
         for table in (account, session, api_key):
             connection.execute(sa.delete(table).where(table.c.rater == who))
+        chats.forget(connection, who)
     _change(database, who, {"state": "erased", "stratum": None}, by, "erase")
 
 

@@ -11,6 +11,7 @@ from tercih.feedback.database import Database
 from tercih.feedback.queue import Queue
 from tercih.feedback.web import api_projects, api_questions, api_seats
 from tercih.feedback.web.door import PROBLEMS, Bounded, handle_errors
+from tercih.feedback.web.limiter import Limiter
 
 
 def api(database: Database, queue: Queue | None = None) -> FastAPI:
@@ -23,6 +24,7 @@ def api(database: Database, queue: Queue | None = None) -> FastAPI:
         redoc_url=None,
     )
     app.state.database = database
+    app.state.by_address = Limiter(database=database, kind="key", most=40)
     app.state.queue = queue or Queue(database=database)
     app.add_middleware(Bounded)
     handle_errors(app)

@@ -8,13 +8,15 @@ from fastapi import APIRouter, Depends, Path, Request
 from pydantic import BaseModel
 
 from tercih.feedback.database import Database
+from tercih.feedback.overview.learned import TOLD, points
 from tercih.feedback.projects import Project, ProjectError, make_project
 from tercih.feedback.queue import QueueError, Unknown
 from tercih.feedback.store import Store
 from tercih.feedback.tables import fit, guideline, question, rater
 from tercih.feedback.tables import project as projects
-from tercih.feedback.web.door import ProjectName, database_of, need
+from tercih.feedback.web.door import ProjectName, database_of, need, queue_of
 from tercih.feedback.web.keys import Key
+from tercih.feedback.web.oversight import record
 from tercih.feedback.web.schemas import GuidelineIn, ProjectChange, ProjectIn, RaterChange, RaterIn, ToldIn
 from tercih.feedback.webhooks import check_address
 
@@ -41,6 +43,7 @@ def create_project(request: Request, body: ProjectIn, key: Rules) -> dict[str, A
         raise QueueError(f"there is a project {settings.id!r} already; change it with PATCH")
     _check_webhook(settings)
     make_project(database, settings)
+    record(database, "project", key.rater, settings.id)
     return read_project(request, settings.id, key)
 
 
@@ -74,6 +77,8 @@ def change_project(request: Request, project: ProjectName, body: ProjectChange, 
     settings = Project.of(project, config | _given(body))
     _check_webhook(settings)
     make_project(database, settings)
+    queue_of(request).changed(project)
+    record(database, "project", key.rater, project)
     return read_project(request, project, key)
 
 
@@ -105,6 +110,11 @@ def add_guidelines(request: Request, project: ProjectName, body: GuidelineIn, ke
 def tell(request: Request, project: ProjectName, name: ToldName, body: ToldIn, key: Writes) -> dict[str, Any]:
     """For the lead to watch: the newest of each name stands. "learning" holds {"curve": [{"answers", "accuracy"}]}."""
     known(request, project)
+    if f"told {name}" == TOLD:
+        try:
+            points(body.result)
+        except ValueError as error:
+            raise ProjectError(str(error)) from None
     here = (fit.c.project == project) & (fit.c.kind == f"told {name}")
     values = {"events": 0, "time": clock.time(), "result": body.result}
     with database_of(request).transaction(write=True) as connection:

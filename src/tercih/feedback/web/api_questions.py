@@ -15,7 +15,7 @@ from tercih.feedback.questions import Question
 from tercih.feedback.queue import Unknown
 from tercih.feedback.search import Filters, find_answers, find_questions
 from tercih.feedback.web.api_projects import known as known_project
-from tercih.feedback.web.door import After, Filter, Limit, ProjectName, QuestionId, database_of, need, queue_of
+from tercih.feedback.web.door import After, Day, Filter, Limit, ProjectName, QuestionId, database_of, need, queue_of
 from tercih.feedback.web.keys import Key
 from tercih.feedback.web.schemas import QuestionIn, QuestionsIn, SuggestionIn, known
 
@@ -47,12 +47,14 @@ def list_questions(
     step: Step = None,
     rater: Filter = "",
     words: Filter = "",
+    since: Day = "",
+    until: Day = "",
     after: AfterQuestion = "",
     limit: Limit = 100,
 ) -> list[dict[str, Any]]:
-    """By id, from above `after`; `words` are looked for in the items."""
+    """By id, from above `after`; `words` are looked for in the items; `since` and `until` are days of answers (UTC)."""
     known_project(request, project)
-    filters = Filters(kind=kind, state=state, run=run, step=step, rater=rater, words=words)
+    filters = Filters(kind=kind, state=state, run=run, step=step, rater=rater, words=words, since=since, until=until)
     with database_of(request).transaction() as connection:
         return [_question(row) for row in find_questions(connection, project, filters, after, limit)]
 
@@ -96,12 +98,14 @@ def list_answers(
     step: Step = None,
     rater: Filter = "",
     words: Filter = "",
+    since: Day = "",
+    until: Day = "",
     after: After = 0,
     limit: Limit = 100,
 ) -> list[dict[str, Any]]:
-    """By their seats' ids, from above `after`; `words` are looked for in items and answers."""
+    """By their seats' ids, from above `after`; `words` are looked for in both; `since` and `until` are days, UTC."""
     known_project(request, project)
-    filters = Filters(kind=kind, state=state, run=run, step=step, rater=rater, words=words)
+    filters = Filters(kind=kind, state=state, run=run, step=step, rater=rater, words=words, since=since, until=until)
     with database_of(request).transaction() as connection:
         return find_answers(connection, project, filters, after, limit)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -13,9 +13,12 @@ from starlette.staticfiles import StaticFiles
 
 from tercih.feedback.database import Database
 from tercih.feedback.queue import Queue
-from tercih.feedback.web import judging, labelling, leading, peopling, signing
+from tercih.feedback.web import chatting, elsewhere, judging, keying, labelling, leading, peopling, signing, watching
 from tercih.feedback.web.middleware import Bounded, Strict
 from tercih.feedback.web.visits import Page, Site, Visit, guarded, refusal, spoken
+
+if TYPE_CHECKING:
+    from tercih.feedback.web.oidc import Issuer
 
 STATIC = Path(__file__).parent / "static"
 MOST_BYTES = 1 << 20  # of a form
@@ -36,6 +39,9 @@ PAGES = (
     Entry("POST", "/login", signing.login, None),
     Entry("GET", "/join/{secret}", signing.join_form, None),
     Entry("POST", "/join/{secret}", signing.join, None),
+    Entry("GET", "/join/{secret}/oidc", elsewhere.away_invited, None),
+    Entry("GET", "/oidc", elsewhere.away, None),
+    Entry("GET", "/oidc/back", elsewhere.returned, None),
     Entry("POST", "/language", signing.language, None),
     Entry("POST", "/logout", signing.logout),
     Entry("GET", "/", labelling.projects),
@@ -49,6 +55,17 @@ PAGES = (
     Entry("POST", "/seats/{seat:int}/notes", labelling.notes),
     Entry("GET", "/seats/{seat:int}/feedback", labelling.feedback),
     Entry("GET", "/seats/{seat:int}/clips/{place:int}", labelling.clip),
+    Entry("GET", "/projects/{project}/chat", chatting.start_form),
+    Entry("POST", "/projects/{project}/chat", chatting.start),
+    Entry("GET", "/chats/{chat}", chatting.chat),
+    Entry("POST", "/chats/{chat}", chatting.speak),
+    Entry("POST", "/chats/{chat}/again", chatting.again),
+    Entry("POST", "/chats/{chat}/thumb", chatting.thumb),
+    Entry("GET", "/projects/{project}/live", watching.live),
+    Entry("POST", "/projects/{project}/live", watching.start),
+    Entry("GET", "/acts/{act:int}/frame", watching.frame),
+    Entry("POST", "/acts/{act:int}/signals", watching.press),
+    Entry("POST", "/acts/{act:int}/end", watching.end),
     Entry("GET", "/lead", leading.overview, "lead"),
     Entry("GET", "/new", leading.new_form, "lead"),
     Entry("POST", "/new", leading.new, "lead"),
@@ -66,6 +83,9 @@ PAGES = (
     Entry("GET", "/lead/{project}/dissent/{question}/clips/{place:int}", leading.disputed_clip, "lead"),
     Entry("GET", "/lead/{project}/answers", leading.answers, "lead"),
     Entry("GET", "/log", leading.log, "lead"),
+    Entry("GET", "/keys", keying.keys, "lead"),
+    Entry("POST", "/keys", keying.make, "lead"),
+    Entry("POST", "/keys/{key}/revoke", keying.end, "lead"),
     Entry("GET", "/people", peopling.people, "lead"),
     Entry("POST", "/people/invite", peopling.invite, "lead"),
     Entry("POST", "/people/{rater}/state", peopling.set_state, "lead"),
@@ -74,8 +94,15 @@ PAGES = (
 )
 
 
-def create_app(database: Database, *, clips: Path | None = None, more: Sequence[BaseRoute] = ()) -> Starlette:
-    """`clips` is the folder that clips' media are relative to; `more` are routes of others, such as an API."""
+def create_app(
+    database: Database,
+    *,
+    clips: Path | None = None,
+    more: Sequence[BaseRoute] = (),
+    issuer: "Issuer | None" = None,
+) -> Starlette:
+    """`clips` is the folder that clips' media are relative to; `more` are routes of others, such as an API; by
+    `issuer` people may sign in."""
 
     def wrong(request: Request, error: Exception) -> Response:
         visit = Visit(site=request.app.state.site, request=request, language=spoken(request))
@@ -93,5 +120,5 @@ def create_app(database: Database, *, clips: Path | None = None, more: Sequence[
         ],
         exception_handlers=dict.fromkeys((400, 404, 405, 413), wrong) | {Exception: wrong},
     )
-    app.state.site = Site(database=database, queue=Queue(database=database), clips=clips)
+    app.state.site = Site(database=database, queue=Queue(database=database), clips=clips, issuer=issuer)
     return app

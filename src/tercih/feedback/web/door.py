@@ -8,6 +8,7 @@ from fastapi import FastAPI, Path, Query, Request, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import AfterValidator
 from sqlalchemy.exc import IntegrityError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,7 +18,8 @@ from tercih.feedback.exchange.export import ExchangeError
 from tercih.feedback.kinds import AnswerError
 from tercih.feedback.projects import ProjectError
 from tercih.feedback.queue import Queue, QueueError
-from tercih.feedback.web.keys import Key, KeyRefused, check_key
+from tercih.feedback.search import day
+from tercih.feedback.web.keys import Key, KeyRefused, KeyUnknown, check_key
 from tercih.feedback.web.schemas import Problem
 
 logger = logging.getLogger(__name__)
@@ -28,7 +30,8 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     for status, what in {
         400: "The body cannot be read", 401: "No key, or one that is not known", 403: "The key may not do this",
         404: "There is no such thing", 409: "It is not as the request assumes", 410: "Too late",
-        413: "The body is too large", 422: "The request says something that cannot be", 503: "The database is busy",
+        413: "The body is too large", 422: "The request says something that cannot be",
+        429: "Too many unknown keys", 503: "The database is busy",
     }.items()
 }  # fmt: skip
 
@@ -37,6 +40,16 @@ ProjectName = Annotated[str, Path(min_length=1, max_length=64, pattern=PLAIN)]
 QuestionId = Annotated[str, Path(min_length=1, max_length=20, pattern=r"^[A-Za-z0-9_-]+$")]
 SeatId = Annotated[int, Path(ge=1, lt=2**53)]
 Filter = Annotated[str, Query(max_length=200, pattern=PLAIN)]
+
+
+def a_day(text: str) -> str:
+    """Raises ValueError for a day that is none; empty is no day."""
+    if text:
+        day(text)
+    return text
+
+
+Day = Annotated[str, Query(max_length=10, description="A day, such as 2026-11-05, in UTC"), AfterValidator(a_day)]
 After = Annotated[int, Query(ge=0, lt=2**53)]
 Limit = Annotated[int, Query(ge=1, le=1000)]
 
@@ -59,7 +72,14 @@ def need(scope: str) -> Callable[..., Key]:
     def check(
         request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)] = None
     ) -> Key:
-        key = check_key(database_of(request), request.headers.get("authorization"))
+        try:
+            key = check_key(database_of(request), request.headers.get("authorization"))
+        except KeyUnknown:
+            limiter, address = request.app.state.by_address, request.client.host if request.client else ""
+            if not limiter.allows(address):
+                raise KeyRefused("too many unknown keys from this address; wait five minutes", 429) from None
+            limiter.failed(address)
+            raise
         key.need(scope)
         return key
 

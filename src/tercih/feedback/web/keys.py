@@ -4,8 +4,9 @@ import hashlib
 import re
 import secrets
 import time as clock
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -13,6 +14,9 @@ from tercih.feedback.database import Database
 from tercih.feedback.tables import api_key, rater
 
 SCOPES = ("read", "write", "label", "admin")
+GRANTS: Mapping[str, tuple[str, ...]] = {"rater": (), "lead": ("read", "write", "label"), "admin": SCOPES}
+"""What keys people of each role may make."""
+TOUCH_SECONDS = 600.0  # so often at most is it written down that a key was used
 KEY = re.compile(r"tercih_[A-Za-z0-9_-]{20,100}")
 
 
@@ -22,6 +26,10 @@ class KeyRefused(ValueError):
     def __init__(self, message: str, status: int = 401) -> None:
         super().__init__(message)
         self.status = status
+
+
+class KeyUnknown(KeyRefused):
+    """It looks like a key, but is none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,9 +61,27 @@ def make_key(database: Database, rater_name: str, name: str, scopes: Collection[
     return key
 
 
-def revoke(database: Database, key_digest: str) -> bool:
-    """Whether there was such a key that worked."""
+def list_keys(database: Database, rater_name: str | None = None) -> list[dict[str, Any]]:
+    """All keys, or those that act in one rater's name, the newest first; under "digest" what `revoke` takes."""
+    query = sa.select(api_key).order_by(api_key.c.created.desc(), api_key.c.digest)
+    if rater_name is not None:
+        query = query.where(api_key.c.rater == rater_name)
+    with database.transaction() as connection:
+        return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def revoke_beyond(database: Database, rater_name: str, role: str) -> None:
+    """Revoke those of a rater's keys that this role could not make."""
+    for key in list_keys(database, rater_name):
+        if not set(key["scopes"]) <= set(GRANTS[role]):
+            revoke(database, key["digest"])
+
+
+def revoke(database: Database, key_digest: str, rater_name: str | None = None) -> bool:
+    """Whether there was such a key that worked, of this rater if one is named."""
     here = (api_key.c.digest == key_digest) & ~api_key.c.revoked
+    if rater_name is not None:
+        here &= api_key.c.rater == rater_name
     with database.transaction(write=True) as connection:
         return connection.execute(sa.update(api_key).where(here).values(revoked=True)).rowcount > 0
 
@@ -68,14 +94,19 @@ def check_key(database: Database, header: str | None) -> Key:
     if not KEY.fullmatch(key.strip()):
         raise KeyRefused("this is no key of Tercih's")
     query = (
-        sa.select(api_key.c.rater, api_key.c.scopes, api_key.c.revoked, rater.c.state)
+        sa.select(api_key.c.rater, api_key.c.scopes, api_key.c.revoked, api_key.c.used, rater.c.state)
         .join(rater, rater.c.id == api_key.c.rater)
         .where(api_key.c.digest == digest(key.strip()))
     )
     with database.transaction() as connection:
         row = connection.execute(query).first()
     if row is None or row.revoked or row.state == "erased":
-        raise KeyRefused("this key is unknown or was revoked")
+        raise KeyUnknown("this key is unknown or was revoked")
+    now = clock.time()
+    if row.used is None or now - row.used > TOUCH_SECONDS:
+        with database.transaction(write=True) as connection:
+            here = api_key.c.digest == digest(key.strip())
+            connection.execute(sa.update(api_key).where(here).values(used=now))
     return Key(rater=row.rater, scopes=frozenset(row.scopes))
 
 

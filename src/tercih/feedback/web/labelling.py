@@ -1,5 +1,6 @@
 """A rater's pages: which project, what is asked, and what becomes of the answer."""
 
+import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import replace
@@ -59,9 +60,9 @@ def stage(visit: Visit) -> Response:
 def seat_page(visit: Visit) -> Response:
     """A question that is open to this rater still, such as one whose answer was taken back."""
     seat = visit.site.queue.look(visit.path["seat"], visit.who.rater)
-    if seat.state != "leased":
-        return visit.go(f"/projects/{seat.project}/label")
-    return question(visit, seat)
+    if seat.state == "leased" or (seat.state == "expired" and chat_of(seat)):  # of a chat, nobody else has taken it
+        return question(visit, seat)
+    return visit.go(after(seat))
 
 
 def question(
@@ -72,16 +73,23 @@ def question(
     member = training.entered(visit.site.database, seat.project, seat.rater)
     values: dict[str, Any] = {
         "project": settings, "place": place, "card": card_of(seat, f"{place}/clips"), "version": seat.version,
-        "key": uuid.uuid4().hex, "undo_key": uuid.uuid4().hex, "wrong": wrong, "said": said or {},
+        "key": uuid.uuid4().hex, "undo_key": uuid.uuid4().hex, "wrong": wrong,
+        "said": said or said_before(seat),
         "notes": notes, "seat": seat.id,
-        "training": member.stage if member.stage in TRAINING else "", "answered": member.answered,
-        "guided": member.guided,
+        "training": member.stage if member.stage in TRAINING and not chat_of(seat) else "", "answered": member.answered,
+        "guided": member.guided, "chat": chat_of(seat),
         "before": answer_in_words(seat, seat.answer) if seat.answer else None,
         "note": (said or {}).get("note", "") or (seat.answer or {}).get("note", ""),
     }  # fmt: skip
     if seat.shown.get("notes_first") and not notes:
         return visit.page("notes.html", status, **values)
     return visit.page("label.html", status, **values)
+
+
+def said_before(seat: Seat) -> dict[str, str]:
+    """Moments that were given once, where the answer was taken back: nobody watches again to give the same."""
+    signals = (seat.answer or {}).get("signals")
+    return {"signals": json.dumps(signals)} if signals else {}
 
 
 def notes(visit: Visit) -> Response:
@@ -101,7 +109,7 @@ def submit(visit: Visit) -> Response:
     queue, who, said = visit.site.queue, visit.who.rater, fields(visit)
     seat = queue.look(visit.path["seat"], who)
     settings = queue.settings(seat.project)
-    onwards = f"/projects/{seat.project}/label"
+    onwards = after(seat)
     if visit.who.state == "paused":
         raise Refused(403, "error.paused")
     in_training = training.state_of(visit.site.database, seat.question) in TRAINING
@@ -131,6 +139,16 @@ def submit(visit: Visit) -> Response:
     if in_training and training.state_of(visit.site.database, seat.question) == "tutorial":
         return visit.go(f"/seats/{seat.id}/feedback")
     return visit.go(onwards)
+
+
+def after(seat: Seat) -> str:
+    """Where a rater goes on who has answered."""
+    return f"/chats/{chat_of(seat)}" if chat_of(seat) else f"/projects/{seat.project}/label"
+
+
+def chat_of(seat: Seat) -> str:
+    """The conversation that a question is part of; empty where there is none."""
+    return str(seat.spec.get("chat", ""))
 
 
 def feedback(visit: Visit) -> Response:

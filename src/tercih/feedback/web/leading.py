@@ -1,14 +1,17 @@
 """The lead's pages: make projects, put questions, watch how it goes, decide where raters disagree."""
 
 import json
+import re
 from dataclasses import MISSING, asdict, fields
 from typing import Any
 
 from starlette.datastructures import UploadFile
 from starlette.responses import Response
 
+from tercih.feedback.acquisition import RULES
 from tercih.feedback.kinds import KINDS, MOST_CHARACTERS, AnswerError
 from tercih.feedback.projects import Project, ProjectError, make_project
+from tercih.feedback.search import Filters, day
 from tercih.feedback.store import Store
 from tercih.feedback.web import oversight, uploads
 from tercih.feedback.web.cards import answer_in_words, card_of
@@ -18,8 +21,10 @@ from tercih.feedback.web.labelling import fields as said
 from tercih.feedback.web.uploads import UploadError
 from tercih.feedback.web.visits import Refused, Visit
 
-COUNTED = ("open", "full", "closed", "dissent", "withdrawn", "gold", "tutorial", "exam", "repeat")
+COUNTED = ("open", "full", "closed", "dissent", "withdrawn", "gold", "tutorial", "exam", "repeat", "chat")
 FOUND = ("done", "skipped", "expired")
+BY_STRATUM: dict[str, tuple[Any, str]] = {"quotas": (int, "women 200"), "population": (float, "women 0.5")}
+SIZE = re.compile(r"\d+([.]\d*)?|[.]\d+", re.ASCII)
 
 
 def overview(visit: Visit) -> Response:
@@ -40,8 +45,9 @@ def new(visit: Visit) -> Response:
         settings = Project.of(str(given.get("id", "")), {k: v for k, v in given.items() if k != "id"})
         if any(row["id"] == settings.id for row in oversight.all_projects(visit.site.database)):
             raise ProjectError(visit.say("lead.taken", name=settings.id))
-    except (ProjectError, TypeError, ValueError) as error:
-        return settings_form(visit, said(visit), new=True, wrong=str(error), status=422)
+    except (ProjectError, TypeError, ValueError, RecursionError) as error:
+        wrong = in_words(visit, error) if isinstance(error, UploadError) else str(error)
+        return settings_form(visit, said(visit), new=True, wrong=wrong, status=422)
     make_project(visit.site.database, settings)
     oversight.record(visit.site.database, "project", visit.who.rater, settings.id)
     return visit.go(f"/lead/{settings.id}")
@@ -60,16 +66,25 @@ def edit(visit: Visit) -> Response:
     except (ProjectError, TypeError, ValueError) as error:
         return settings_form(visit, said(visit), new=False, wrong=str(error), status=422)
     make_project(visit.site.database, settings)
+    visit.site.queue.changed(name)
     oversight.record(visit.site.database, "project", visit.who.rater, name)
     return visit.go(f"/lead/{name}")
 
 
 def settings_form(visit: Visit, given: dict[str, str], *, new: bool, wrong: str = "", status: int = 200) -> Response:
-    defaults = {f.name: "" if f.default is MISSING else as_text(f.default) for f in fields(Project)} | {"quotas": ""}
+    defaults = {f.name: "" if f.default is MISSING else as_text(f.default) for f in fields(Project)}
+    defaults |= dict.fromkeys(BY_STRATUM, "")
     values = defaults if new and not given else dict.fromkeys(defaults, "") | given
     project = None if new else settings_of(visit)
     return visit.page(
-        "lead/settings.html", status, values=values, kinds=list(KINDS), new=new, wrong=wrong, project=project
+        "lead/settings.html",
+        status,
+        values=values,
+        kinds=list(KINDS),
+        rules=RULES,
+        new=new,
+        wrong=wrong,
+        project=project,
     )
 
 
@@ -77,7 +92,7 @@ def as_text(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else ""
     if isinstance(value, dict):
-        return "\n".join(f"{stratum} {most}" for stratum, most in value.items())
+        return "\n".join(f"{stratum} {number}" for stratum, number in value.items())
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -86,8 +101,8 @@ def from_fields(visit: Visit) -> dict[str, Any]:
     given: dict[str, Any] = {}
     for f in fields(Project):
         text = visit.field(f.name).strip()
-        if f.name == "quotas":
-            given["quotas"] = quotas_of(text)
+        if f.name in BY_STRATUM:
+            given[f.name] = by_stratum(f.name, text)
         elif isinstance(f.default, bool):
             given[f.name] = text == "on"
         elif isinstance(f.default, int | float):
@@ -100,15 +115,16 @@ def from_fields(visit: Visit) -> dict[str, Any]:
     return given
 
 
-def quotas_of(text: str) -> dict[str, int]:
-    quotas = {}
-    for line in text.splitlines():
-        stratum, _, most = line.strip().rpartition(" ")
-        if line.strip():
-            if not stratum or not most.isdecimal():
-                raise ProjectError(f"project.quotas must be lines such as 'women 200', got {line.strip()!r}")
-            quotas[stratum.strip()] = int(most)
-    return quotas
+def by_stratum(name: str, text: str) -> dict[str, Any]:
+    """A number of each stratum, one a line. Raises ProjectError."""
+    number, example = BY_STRATUM[name]
+    found: dict[str, Any] = {}
+    for line in filter(None, map(str.strip, text.splitlines())):
+        stratum, _, said = line.rpartition(" ")
+        if not stratum or not SIZE.fullmatch(said) or (number is int and not said.isdecimal()):
+            raise ProjectError(f"project.{name} must be lines such as {example!r}, got {line!r}")
+        found[stratum.strip()] = number(said)
+    return found
 
 
 def from_file(visit: Visit) -> dict[str, Any] | None:
@@ -129,7 +145,7 @@ def uploaded(visit: Visit) -> str | None:
     try:
         return file.file.read().decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise UploadError("the file is not UTF-8 text") from None
+        raise UploadError("upload.not_text") from None
 
 
 def settings_of(visit: Visit) -> Project:
@@ -158,12 +174,20 @@ def questions(visit: Visit) -> Response:
     try:
         text = uploaded(visit)
         if text is None:
-            raise UploadError(visit.say("lead.no_file"))
+            raise UploadError("lead.no_file")
         counts = uploads.ask_all(Store(visit.site.database), settings, text)
     except UploadError as error:
-        return project(visit, 422, wrong=str(error))
+        return project(visit, 422, wrong=in_words(visit, error))
     oversight.record(visit.site.database, "questions", visit.who.rater, settings.id, **counts)
     return visit.go(f"/lead/{settings.id}?added={sum(counts.values())}")
+
+
+def in_words(visit: Visit, error: UploadError) -> str:
+    values = dict(error.values)
+    if where := values.pop("where", None):
+        values["what"] = visit.say(f"wrong.{where}", **values)
+    said = visit.say(error.word, **values)
+    return visit.say("upload.line", line=error.line, what=said) if error.line else said
 
 
 def guidelines(visit: Visit) -> Response:
@@ -230,15 +254,33 @@ def decide(visit: Visit) -> Response:
 
 def answers(visit: Visit) -> Response:
     settings = settings_of(visit)
-    wanted = {name: visit.query(name).strip() for name in ("who", "state", "text")}
+    wanted = {name: visit.query(name).strip() for name in ("who", "state", "text", "since", "until")}
     if wanted["state"] not in ("", *FOUND):
         raise Refused(422)
-    page = page_of(visit)
-    rows = oversight.answers(visit.site.database, settings.id, page=page, **wanted)
-    shown, more = rows[: oversight.PAGE], len(rows) > oversight.PAGE
+    wrong, page = wrong_days(visit, wanted["since"], wanted["until"]), page_of(visit)
+    filters = Filters(rater=wanted["who"], words=wanted["text"], since=wanted["since"], until=wanted["until"])
+    rows = [] if wrong else oversight.seats(visit.site.database, settings.id, filters, wanted["state"], page)
     return visit.page(
-        "lead/answers.html", project=settings, rows=shown, more=more, number=page, wanted=wanted, states=FOUND
+        "lead/answers.html",
+        422 if wrong else 200,
+        project=settings,
+        rows=rows[: oversight.PAGE],
+        more=len(rows) > oversight.PAGE,
+        number=page,
+        wanted=wanted,
+        states=FOUND,
+        wrong=wrong,
     )
+
+
+def wrong_days(visit: Visit, since: str, until: str) -> str:
+    """What is wrong with the days asked for; empty where nothing is."""
+    for text in filter(None, (since, until)):
+        try:
+            day(text)
+        except ValueError:
+            return visit.say("lead.no_day", text=text[:40])
+    return visit.say("lead.days_turned") if since and until and day(since) > day(until) else ""
 
 
 def log(visit: Visit) -> Response:

@@ -1,38 +1,50 @@
-"""How often somebody may try: a bound on guesses at passwords, kept in memory."""
+"""How often somebody may try: a bound on guesses at passwords, invitations and keys, and on messages to the model, for
+all servers of a database."""
 
+import hashlib
 import time as clock
-from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from threading import Lock
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from tercih.feedback.database import Database
+from tercih.feedback.tables import failure
+
+SECONDS = 300.0
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Limiter:
-    """`most` failures in `seconds` for one name; after that its attempts are refused until the oldest is that old."""
+    """`most` failures of a `kind` in `SECONDS` for one name; after that its attempts are refused until the oldest is
+    that old. Only failures are written, under a hash of the name, and old ones go with the next one."""
 
-    most: int = 10
-    seconds: float = 300.0
-    names: int = 10_000  # remembered at a time
-    now: Callable[[], float] = clock.monotonic
-    _failures: "OrderedDict[str, list[float]]" = field(default_factory=OrderedDict)
-    _lock: Lock = field(default_factory=Lock)
+    database: Database
+    kind: str
+    most: int
+    now: Callable[[], float] = clock.time
 
     def allows(self, name: str) -> bool:
-        with self._lock:
-            return len(self._recent(name)) < self.most
+        mine = (failure.c.name == self._hashed(name)) & (failure.c.time > self.now() - SECONDS)
+        with self.database.transaction() as connection:
+            return (connection.scalar(sa.select(sa.func.count()).where(mine)) or 0) < self.most
+
+    def takes(self, name: str) -> bool:
+        """Whether one more is allowed; if so it is counted."""
+        if not self.allows(name):
+            return False
+        self.failed(name)
+        return True
 
     def failed(self, name: str) -> None:
-        with self._lock:
-            self._failures[name] = [*self._recent(name), self.now()]
-            self._failures.move_to_end(name)
-            while len(self._failures) > self.names:
-                self._failures.popitem(last=False)
+        now = self.now()
+        with self.database.transaction(write=True) as connection:
+            connection.execute(sa.delete(failure).where(failure.c.time <= now - SECONDS))
+            connection.execute(failure.insert().values(name=self._hashed(name), time=now))
 
     def succeeded(self, name: str) -> None:
-        with self._lock:
-            self._failures.pop(name, None)
+        with self.database.transaction(write=True) as connection:
+            connection.execute(sa.delete(failure).where(failure.c.name == self._hashed(name)))
 
-    def _recent(self, name: str) -> list[float]:
-        since = self.now() - self.seconds
-        return [at for at in self._failures.get(name, []) if at > since]
+    def _hashed(self, name: str) -> str:
+        return hashlib.sha256(f"{self.kind} {name}".encode("utf-8", "replace")).hexdigest()

@@ -1,6 +1,5 @@
 """What leads see and decide: progress, raters, disagreement, answers, the log."""
 
-import json
 import time as clock
 from collections.abc import Mapping
 from typing import Any
@@ -11,8 +10,9 @@ from tercih.feedback import kinds
 from tercih.feedback.database import Database
 from tercih.feedback.projects import Project, ProjectError
 from tercih.feedback.queue import QueueError, Seat, Unknown, seat_of
+from tercih.feedback.search import Filters, latest
 from tercih.feedback.store import load_items
-from tercih.feedback.tables import account, assignment, event, guideline, item, member, question, rater
+from tercih.feedback.tables import account, assignment, event, guideline, member, question, rater
 from tercih.feedback.tables import project as projects
 from tercih.feedback.web.accounts import note
 
@@ -161,38 +161,10 @@ def adjudicate(database: Database, name: str, key: str, by: str, answer: Mapping
 # Looking things up
 
 
-def answers(database: Database, name: str, *, who: str, state: str, text: str, page: int) -> Rows:
-    """Answers and skips in a project, the latest first; `text` is looked for in what was shown and what was said."""
-    query = (
-        sa.select(
-            *(assignment.c[column] for column in ("id", "rater", "state", "answer", "time", "seconds", "version")),
-            *(question.c[column].label(f"question_{column}") for column in ("id", "kind", "state", "items")),
-        )
-        .join(question, question.c.id == assignment.c.question)
-        .where(assignment.c.project == name)
-        .order_by(assignment.c.time.desc(), assignment.c.id.desc())
-    )
-    query = query.where(assignment.c.state == state) if state else query.where(assignment.c.state != "leased")
-    if who:
-        query = query.where(assignment.c.rater == who)
-    if text:
-        wanted = f"%{_escaped(text)}%"
-        content = sa.cast(item.c.content, sa.Text).ilike(wanted, escape="\\")
-        within = sa.cast(question.c["items"], sa.Text).like(sa.literal('%"') + item.c.id + '"%')
-        said = sa.cast(assignment.c.answer, sa.Text).ilike(wanted, escape="\\")
-        query = query.where(said | sa.exists().where(content, within))
-    rows = _rows(database, query.limit(PAGE + 1).offset(PAGE * page))
+def seats(database: Database, name: str, filters: Filters, state: str, page: int) -> Rows:
+    """A page of the seats that were left, the latest first, and one more if there are more."""
     with database.transaction() as connection:
-        items = load_items(connection, {key for row in rows for key in row["question_items"]})
-    return [row | {"items": [items[key] for key in row["question_items"]]} for row in rows]
-
-
-def _escaped(text: str) -> str:
-    """As JSON holds it within the database: what is not ASCII is written in numbers there."""
-    plain = json.dumps(text)[1:-1]
-    for sign in ("\\", "%", "_"):
-        plain = plain.replace(sign, f"\\{sign}")
-    return plain
+        return latest(connection, name, filters, state, skip=page * PAGE, limit=PAGE + 1)
 
 
 def log(database: Database, *, project: str, who: str, kind: str, page: int) -> Rows:
@@ -221,7 +193,7 @@ def add_guideline(database: Database, name: str, text: str, by: str) -> int:
     return int(version)
 
 
-def record(database: Database, kind: str, by: str, project: str, **payload: Any) -> None:
+def record(database: Database, kind: str, by: str, project: str | None = None, **payload: Any) -> None:
     """A line in the log, of what was done elsewhere."""
     with database.transaction(write=True) as connection:
         note(connection, kind, by, project, **payload)

@@ -1,5 +1,6 @@
 """What the API takes and gives. Everything taken is bounded, and unknown fields are errors."""
 
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Annotated, Any, Literal, get_type_hints
 
@@ -39,6 +40,7 @@ Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f
 Pseudonym = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Values = Annotated[dict[str, Any], Field(max_length=100), AfterValidator(sane)]
 Small = Annotated[int, Field(ge=0, lt=2**31)]
+Amount = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 Key = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+$")]
 
 
@@ -155,11 +157,13 @@ class GuidelineIn(Strict):
 def _setting(hint: Any) -> Any:
     bounded: dict[Any, Any] = {
         int: Annotated[int, Field(ge=0, le=10_000)],
-        float: Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)],
+        float: Amount,
+        Mapping[str, int]: dict[Pseudonym, Annotated[int, Field(ge=0, lt=2**31)]],
+        Mapping[str, float]: dict[Pseudonym, Amount],
         str: Annotated[str, Field(max_length=10_000), AfterValidator(sane)],
         bool: bool,
     }
-    return bounded.get(hint, dict[Pseudonym, Annotated[int, Field(ge=0, lt=2**31)]]) | None
+    return bounded[hint] | None
 
 
 _HINTS = get_type_hints(Project)

@@ -40,10 +40,13 @@ def join_form(visit: Visit) -> Response:
 
 def join(visit: Visit) -> Response:
     name = visit.field("login")
+    if not visit.site.by_address.allows(visit.address):
+        raise Refused(429)
     try:
         who = accounts.join(visit.site.database, visit.path["secret"], name, visit.field("password"), visit.language)
     except AccountError as error:
         if error.word == "account.invitation":
+            visit.site.by_address.failed(visit.address)
             raise Refused(410, error.word) from None
         return visit.page("join.html", 422, wrong=visit.say(error.word), login=name[:200])
     return signed_in(visit, who)

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -33,6 +33,9 @@ from tercih.feedback.web.languages import LANGUAGES, preferred, say
 from tercih.feedback.web.limiter import Limiter
 from tercih.records import Clip, Item
 
+if TYPE_CHECKING:
+    from tercih.feedback.web.oidc import Issuer
+
 COOKIE, LANGUAGE_COOKIE = "tercih", "tercih-language"
 ERRORS = (400, 403, 404, 405, 409, 410, 413, 422, 429, 500, 503)  # that have a sentence of their own
 
@@ -52,9 +55,17 @@ class Site:
     database: Database
     queue: Queue
     clips: Path | None = None
-    by_login: Limiter = field(default_factory=lambda: Limiter(most=8))
-    by_address: Limiter = field(default_factory=lambda: Limiter(most=40))
+    issuer: "Issuer | None" = None
+    """The other service by which people may sign in."""
+    by_login: Limiter = field(init=False)
+    by_address: Limiter = field(init=False)
+    by_speaker: Limiter = field(init=False)
     pages: Environment = field(default_factory=lambda: environment())
+
+    def __post_init__(self) -> None:
+        self.by_login = Limiter(database=self.database, kind="login", most=8)
+        self.by_address = Limiter(database=self.database, kind="address", most=40)
+        self.by_speaker = Limiter(database=self.database, kind="speaker", most=60)
 
 
 @dataclass(kw_only=True)
@@ -71,6 +82,12 @@ class Visit:
     def who(self) -> Session:
         assert self.session is not None, "guarded() lets nobody in without"
         return self.session
+
+    @property
+    def issuer(self) -> "Issuer":
+        if self.site.issuer is None:
+            raise Refused(404)
+        return self.site.issuer
 
     @property
     def path(self) -> Mapping[str, Any]:
@@ -146,6 +163,7 @@ def answer(page: Page, visit: Visit) -> Response:
     try:
         if changes(visit.request):
             not_forged(visit)
+        storable(visit)
         return page(visit)
     except Exception as error:
         return refusal(visit, error)
@@ -166,6 +184,15 @@ def not_forged(visit: Visit) -> None:
     strange = origin is not None and urlsplit(origin).netloc != headers.get("host")
     if strange or headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
         raise Refused(403, "error.forged")
+
+
+def storable(visit: Visit) -> None:
+    """PostgreSQL keeps no NUL in a text, and no browser sends one."""
+    if any("\0" in str(value) for value in visit.path.values()):
+        raise Refused(404)
+    said = (*visit.request.query_params.values(), *visit.form.values())
+    if any(isinstance(value, str) and "\0" in value for value in said):
+        raise Refused(422)
 
 
 def refusal(visit: Visit, error: Exception) -> Response:

@@ -64,6 +64,13 @@ def upgrade() -> None:
     )
     op.create_index("job_waiting", "job", ["state", "id"], unique=False)
     op.create_table(
+        "failure",
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("time", sa.Float(), nullable=False),
+    )
+    op.create_index("failure_name", "failure", ["name", "time"], unique=False)
+    op.create_index(op.f("ix_failure_time"), "failure", ["time"], unique=False)
+    op.create_table(
         "project",
         sa.Column("id", sa.String(length=64), nullable=False),
         sa.Column("config", sa.JSON(), nullable=False),
@@ -83,14 +90,16 @@ def upgrade() -> None:
     op.create_table(
         "account",
         sa.Column("rater", sa.String(length=64), nullable=False),
-        sa.Column("login", sa.String(length=200), nullable=False),
+        sa.Column("login", sa.String(length=200), nullable=True),
         sa.Column("password", sa.String(length=200), nullable=True),
+        sa.Column("link", sa.String(length=64), nullable=True),
         sa.Column("language", sa.String(length=8), nullable=False),
         sa.ForeignKeyConstraint(
             ["rater"],
             ["rater.id"],
         ),
         sa.PrimaryKeyConstraint("rater"),
+        sa.UniqueConstraint("link"),
         sa.UniqueConstraint("login"),
     )
     op.create_table(
@@ -100,6 +109,7 @@ def upgrade() -> None:
         sa.Column("name", sa.String(length=100), nullable=False),
         sa.Column("scopes", sa.JSON(), nullable=False),
         sa.Column("created", sa.Float(), nullable=False),
+        sa.Column("used", sa.Float(), nullable=True),
         sa.Column("revoked", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(
             ["rater"],
@@ -244,6 +254,24 @@ def upgrade() -> None:
     )
     op.create_index("assignment_rater", "assignment", ["rater", "project", "state", "time"], unique=False)
     op.create_table(
+        "chat",
+        sa.Column("id", sa.String(length=20), nullable=False),
+        sa.Column("project", sa.String(length=64), nullable=False),
+        sa.Column("rater", sa.String(length=64), nullable=False),
+        sa.Column("turns", sa.JSON(), nullable=False),
+        sa.Column("created", sa.Float(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["project"],
+            ["project.id"],
+        ),
+        sa.ForeignKeyConstraint(
+            ["rater"],
+            ["rater.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("chat_rater", "chat", ["rater", "project", "created"], unique=False)
+    op.create_table(
         "score",
         sa.Column("question", sa.String(length=20), nullable=False),
         sa.Column("kind", sa.String(length=16), nullable=False),
@@ -255,11 +283,70 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("question", "kind"),
     )
+    op.create_table(
+        "act",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("key", sa.String(length=32), nullable=False),
+        sa.Column("project", sa.String(length=64), nullable=False),
+        sa.Column("rater", sa.String(length=64), nullable=False),
+        sa.Column("job", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("state", sa.String(length=8), nullable=False),
+        sa.Column("step", sa.Integer(), nullable=False),
+        sa.Column("seconds", sa.Float(), nullable=False),
+        sa.Column("created", sa.Float(), nullable=False),
+        sa.Column("looked", sa.Float(), nullable=False),
+        sa.Column("beat", sa.Float(), nullable=True),
+        sa.Column("ended", sa.Float(), nullable=True),
+        sa.Column("question", sa.String(length=20), nullable=True),
+        sa.CheckConstraint("state IN ('waiting', 'acting', 'over', 'stopped')"),
+        sa.ForeignKeyConstraint(["job"], ["job.id"]),
+        sa.ForeignKeyConstraint(["project"], ["project.id"]),
+        sa.ForeignKeyConstraint(["question"], ["question.id"]),
+        sa.ForeignKeyConstraint(["rater"], ["rater.id"]),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("key"),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("act_rater", "act", ["rater", "project", "id"], unique=False)
+    op.create_table(
+        "frame",
+        sa.Column("act", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("step", sa.Integer(), nullable=False),
+        sa.Column("seconds", sa.Float(), nullable=False),
+        sa.Column("jpeg", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(["act"], ["act.id"]),
+        sa.PrimaryKeyConstraint("act"),
+    )
+    op.create_table(
+        "signal",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("key", sa.String(length=64), nullable=False),
+        sa.Column("act", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("value", sa.Integer(), nullable=False),
+        sa.Column("takes_back", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("step", sa.Integer(), nullable=False),
+        sa.Column("seconds", sa.Float(), nullable=False),
+        sa.Column("received", sa.Float(), nullable=False),
+        sa.CheckConstraint("value IN (-1, 0, 1)"),
+        sa.ForeignKeyConstraint(["act"], ["act.id"]),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("key"),
+        sa.UniqueConstraint("takes_back"),
+        sqlite_autoincrement=True,
+    )
+    op.create_index(op.f("ix_signal_act"), "signal", ["act"], unique=False)
 
 
 def downgrade() -> None:
     # ### commands auto generated by Alembic - please adjust! ###
+    op.drop_index(op.f("ix_signal_act"), table_name="signal")
+    op.drop_table("signal")
+    op.drop_table("frame")
+    op.drop_index("act_rater", table_name="act")
+    op.drop_table("act")
     op.drop_table("score")
+    op.drop_index("chat_rater", table_name="chat")
+    op.drop_table("chat")
     op.drop_index("assignment_rater", table_name="assignment")
     op.drop_index(
         "assignment_leases",
@@ -284,6 +371,9 @@ def downgrade() -> None:
     op.drop_table("job")
     op.drop_table("item")
     op.drop_table("invitation")
+    op.drop_index(op.f("ix_failure_time"), table_name="failure")
+    op.drop_index("failure_name", table_name="failure")
+    op.drop_table("failure")
     op.drop_index(op.f("ix_event_rater"), table_name="event")
     op.drop_index(op.f("ix_event_project"), table_name="event")
     op.drop_table("event")

@@ -28,8 +28,8 @@
     window.htmx.swap("#main", html, { swapStyle: "outerHTML" }, { select: "#main" });
     const title = page(html).title;
     if (title) document.title = title;
-    fresh();
     scrollTo(0, 0);
+    fresh();
     main().focus({ preventScroll: true });
   };
 
@@ -119,7 +119,9 @@
       submit(form, event.submitter);
     } else if (form.matches(".languages")) form.elements.back.value = location.pathname + location.search;
   });
-  document.addEventListener("htmx:sendError", () => status(words.kept));
+  document.addEventListener("htmx:sendError", () => status(words.offline));
+  document.addEventListener("htmx:afterRequest", (event) => { if (event.detail.successful && document.getElementById("status").textContent === words.offline) status(""); });
+  document.addEventListener("htmx:configRequest", (event) => { if (event.detail.parameters.seconds === "") event.detail.parameters.seconds = active.toFixed(2); });
   document.addEventListener("htmx:afterSettle", (event) => { if (event.target.id === "main") { fresh(); main().focus({ preventScroll: true }); } });
 
   // Keys: an element names its own in data-keys.
@@ -229,13 +231,32 @@
     const signals = JSON.parse(field.value || "[]");
     const draw = () => { field.value = JSON.stringify(signals); tally.textContent = signals.map((each) => (each[1] > 0 ? "+" : "−")).join("").slice(-12) || "0"; };
     for (const button of box.querySelectorAll("[data-signal]")) button.addEventListener("click", () => {
+      const early = video.paused && !video.played.length;
+      status(early ? box.dataset.early : "");
+      if (early) return;
       signals.push([Number(video.currentTime.toFixed(3)), Number(button.dataset.signal)]);
       draw();
     });
+    box.querySelector("[data-back]").addEventListener("click", () => { signals.pop(); draw(); });
     video.loop = false;
     box.hidden = false;
     draw();
   };
+
+  // A message to the model that is not sent yet outlives whatever takes the page's place; Ctrl+Enter sends it.
+  const draft = (area) => {
+    const name = `tercih-draft-${words.rater}-${area.form.getAttribute("action")}`;
+    if (!area.value) area.value = sessionStorage.getItem(name) || "";
+    area.addEventListener("input", () => sessionStorage.setItem(name, area.value));
+    area.form.addEventListener("submit", () => sessionStorage.removeItem(name));
+    area.addEventListener("keydown", (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) area.form.requestSubmit(); });
+  };
+  // A clip that this browser cannot play, or that is not there.
+  const unplayable = (video) => {
+    const said = video.nextElementSibling;
+    if (said) { said.hidden = false; video.hidden = true; }
+  };
+  document.addEventListener("error", (event) => { if (event.target.matches("video")) unplayable(event.target); }, true);
 
   const fresh = () => {
     if (main().dataset.fresh) return;
@@ -243,10 +264,13 @@
     active = 0;
     ready = null;
     touch();
+    for (const video of main().querySelectorAll("video")) if (video.error) unplayable(video);
     const once = (selector, enhance) => { const found = main().querySelector(selector); if (found) enhance(found); };
     once("[data-ranking]", rank);
     once("[data-marks]", marking);
     once("[data-live]", live);
+    once("[data-draft]", draft);
+    once("#latest", (latest) => latest.scrollIntoView());
   };
 
   fresh();

@@ -1,0 +1,132 @@
+"""Gymnasium's environments, acted in and rendered; Gymnasium itself is imported only when one is made.
+
+An environment is named by an id that Gymnasium knows. Ids such as "module:Name-v0", which import what they name, are
+refused: they come from files and jobs.
+"""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+MISSING = 'clips of control need Gymnasium; pip install "tercih[control]"'
+Array = NDArray[Any]
+
+
+class ControlError(ValueError):
+    """An environment that cannot be made, acted in or rendered; the message is one sentence."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Step:
+    """What one action led to, from where."""
+
+    observation: Array
+    action: Any
+    following: Array
+    reward: float
+    terminated: bool
+    truncated: bool
+
+
+class World:
+    """One environment: `reset`, `step`, `frame`, `close`, with every failure of its own a ControlError.
+
+    `rate` is how many steps it makes in a second of its own time. Usable as a context manager.
+    """
+
+    def __init__(self, environment: str, options: Mapping[str, Any] | None = None, *, render: bool = False) -> None:
+        try:
+            import gymnasium
+        except ModuleNotFoundError:
+            raise ControlError(MISSING) from None
+        if ":" in environment:
+            raise ControlError(f"an environment is named by its id alone, without a module, got {environment!r}")
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame looks for a screen that nobody needs
+        self.id = environment
+        with _told(f"the environment {environment!r} cannot be made here"):
+            self.env = gymnasium.make(environment, render_mode="rgb_array" if render else None, **(options or {}))
+        spaces = gymnasium.spaces
+        if not isinstance(
+            self.env.observation_space, spaces.Box | spaces.Discrete | spaces.MultiBinary | spaces.MultiDiscrete
+        ):
+            self.close()
+            raise ControlError(
+                f"observations of {environment} are a {type(self.env.observation_space).__name__}; only those that are"
+                " one array can be kept"
+            )
+        self.rate = float(self.env.metadata.get("render_fps") or 30)
+        self.observation: Array = np.zeros(0)
+
+    def __enter__(self) -> "World":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.env.close()
+
+    def reset(self, seed: int) -> Array:
+        with _told(f"{self.id} cannot be reset"):
+            observation, _ = self.env.reset(seed=int(seed))
+        self.observation = np.array(observation)
+        return self.observation
+
+    def step(self, action: Any) -> Step:
+        before = self.observation
+        with _told(f"{self.id} cannot act on {action!r}"):
+            if not self.env.action_space.contains(action):
+                raise ControlError(f"{action!r} is no action of {self.id}")
+            observation, reward, terminated, truncated, _ = self.env.step(action)
+        self.observation = np.array(observation)
+        return Step(
+            observation=before, action=action, following=self.observation, reward=float(reward),
+            terminated=bool(terminated), truncated=bool(truncated),
+        )  # fmt: skip
+
+    def frame(self) -> NDArray[np.uint8]:
+        """What it looks like now: (height, width, 3)."""
+        with _told(f"{self.id} cannot be rendered here (simulators without a screen may need MUJOCO_GL=egl)"):
+            frame: Any = self.env.render()
+        if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+            raise ControlError(f"{self.id} gave no frame to show")
+        return frame
+
+
+def replay(world: World, actions: Sequence[Any] | Array, starts: Array, seeds: Array) -> Iterator[Step]:
+    """Act these actions again, with a reset before each of `starts`; a ControlError where an episode ends early."""
+    resets = dict(zip(starts.tolist(), seeds.tolist(), strict=True))
+    over = False
+    for at, action in enumerate(actions):
+        if at in resets:
+            world.reset(resets[at])
+        elif over:
+            raise ControlError(f"the environment is not the same one: an episode of {world.id} ends before step {at}")
+        step = world.step(_own(world, action))
+        over = step.terminated or step.truncated
+        yield step
+
+
+def _own(world: World, action: Any) -> Any:
+    """An action as the environment takes it: of its own type, which a file may have widened."""
+    space: Any = world.env.action_space
+    return space.dtype.type(action) if space.shape == () else np.asarray(action, dtype=space.dtype)
+
+
+class _told:
+    """What foreign code raises becomes a ControlError that begins with `what`."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Exception) and not isinstance(error, ControlError):
+            first = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise ControlError(f"{self.what}: {first}") from error

@@ -1,0 +1,112 @@
+"""An agent acts before a rater: frame by frame at an even pace, hearing what the rater says as it is said."""
+
+import hashlib
+import time as clock
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tercih.data.steps import write_steps, write_whole
+from tercih.environments.control import ControlError, World
+from tercih.environments.video import Video
+from tercih.feedback import acts
+from tercih.feedback.acts import Frame
+from tercih.feedback.jobs import Job
+from tercih.feedback.projects import MOST_STEPS
+from tercih.records import Clip
+from tercih.worker.bench import Bench, Refused, needed
+from tercih.worker.clip import within
+from tercih.worker.record import Record
+
+WIDEST = 480  # pixels of a frame on its way to a rater
+SAVE_EVERY = 2.0  # seconds of acting that a killed worker may lose
+
+
+def act(bench: Bench, job: Job) -> dict[str, Any]:
+    """Payload {act, environment, seed, steps, frames_per_second, agent (default: the worker's)} -> {acted, steps}.
+
+    The clip of it lies in the folder of clips. Refused for what cannot be acted; the rater is told that it stopped.
+    """
+    key, *_ = needed(job, ["act", "environment", "seed", "steps", "frames_per_second"])
+    try:
+        if bench.clips is None:
+            raise Refused("this worker has no folder of clips; start it with --clips FOLDER")
+        if not acts.begin(bench.database, key):
+            return {"acted": False, "steps": 0}
+        return {"acted": True, "steps": _act(bench, job, key)}
+    except ControlError as error:
+        acts.finish(bench.database, key, stopped=True)
+        raise Refused(str(error)) from error
+    except Exception:
+        acts.finish(bench.database, key, stopped=True)
+        raise
+
+
+def _act(bench: Bench, job: Job, key: int) -> int:
+    """From the first frame to the settled answer; how many steps were acted."""
+    assert bench.clips is not None
+    payload, name = job.payload, str(job.payload.get("agent", bench.agent))
+    rate, most, seed = _number(payload, "frames_per_second", 30), _number(payload, "steps", MOST_STEPS), payload["seed"]
+    if name not in bench.agents:
+        raise Refused(f"this worker's agents are {', '.join(bench.agents)}, not {name!r}; name others with --agent")
+    steps_file, video_file = acts.files_of(acts.key_of(bench.database, key))
+    record = Record(environment=str(payload["environment"]))
+    film = Video(rate)
+    try:
+        with World(record.environment, render=True) as world:
+            agent = bench.agents[name](world, int(seed))
+            record.reset(int(seed))
+            observation = world.reset(int(seed))
+            began = saved = clock.monotonic()
+            heard, goes_on = 0, acts.show(bench.database, key, Frame(step=0, seconds=0.0, jpeg=_jpeg(world.frame())))
+            while goes_on and len(record.done) < most:
+                if new := acts.signals_since(bench.database, key, heard):
+                    heard = new[-1].id
+                    agent.hear(new)
+                action = agent.act(observation)
+                clock.sleep(max(0.0, began + (len(record.done) + 1) / rate - clock.monotonic()))
+                step = world.step(action)
+                picture = world.frame()
+                seconds = round(clock.monotonic() - began, 3)
+                record.add(step, seconds)
+                film.add(picture)
+                shown = Frame(step=len(record.done), seconds=seconds, jpeg=_jpeg(picture))
+                goes_on = acts.show(bench.database, key, shown)
+                observation = step.following
+                if step.terminated or step.truncated:
+                    record.reset(int(seed) + len(record.done))
+                    observation = world.reset(record.seeds[-1])
+                if clock.monotonic() - saved > SAVE_EVERY:
+                    write_steps(within(bench.clips, steps_file), record.steps())
+                    saved = clock.monotonic()
+        clip = None
+        if record.done:
+            write_steps(within(bench.clips, steps_file), record.steps())
+            content = film.close()
+            write_whole(within(bench.clips, video_file), content)
+            clip = Clip(
+                media=video_file, digest=hashlib.sha256(content).hexdigest(), seconds=record.times[-1],
+                steps=steps_file, origin=name, columns={"environment": record.environment, "seed": int(seed)},
+            )  # fmt: skip
+        acts.finish(bench.database, key, clip)
+        return len(record.done)
+    finally:
+        film.drop()
+
+
+def _number(payload: Any, name: str, most: float) -> float:
+    value = payload[name]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= most:
+        raise Refused(f"{name} must be in (0, {most:g}], got {value!r}")
+    return float(value)
+
+
+def _jpeg(frame: NDArray[np.uint8]) -> bytes:
+    picture = Image.fromarray(frame)
+    picture.thumbnail((WIDEST, WIDEST))
+    packed = BytesIO()
+    picture.save(packed, "JPEG", quality=75)
+    return packed.getvalue()

@@ -1,0 +1,75 @@
+"""The written-out gradient of log-probabilities and entropies, beside the one that autograd finds."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tercih.models import logits
+
+M, D, V = 11, 5, 13
+
+
+def gradients(
+    head: nn.Linear, temperature: float, entropy: bool, *, plain: bool, dtype: torch.dtype = torch.float64
+) -> list[Tensor]:
+    draws = torch.Generator().manual_seed(0)
+    hidden_MD = torch.randn(M, D, generator=draws, dtype=torch.float64).to(dtype).requires_grad_()
+    target_M = torch.randint(V, (M,), generator=draws)
+    to_logp_M, to_entropy_M = torch.randn(2, M, generator=draws, dtype=torch.float64)
+    head.zero_grad()
+    logp_M, entropy_M = logits.measure(
+        hidden_MD,
+        target_M,
+        head.__call__ if plain else head,
+        vocabulary=V,
+        temperature=temperature,
+        entropy=entropy,
+    )
+    ((to_logp_M * logp_M).sum() + (to_entropy_M * entropy_M).sum()).backward()
+    found = [logp_M.detach(), entropy_M.detach(), hidden_MD.grad]
+    return found + [p.grad.clone() for p in head.parameters() if p.grad is not None]
+
+
+@pytest.mark.parametrize("kept", [0, 2**24])
+@pytest.mark.parametrize("positions", [1, 4, 100])
+@pytest.mark.parametrize("entropy", [False, True])
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+@pytest.mark.parametrize("bias", [False, True])
+def test_gradients_are_autograds(
+    bias: bool, temperature: float, entropy: bool, positions: int, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logits, "CHUNK", positions * V)
+    monkeypatch.setattr(logits, "KEPT", kept)
+    torch.manual_seed(0)
+    head = nn.Linear(D, V, bias=bias, dtype=torch.float64)
+    ours = gradients(head, temperature, entropy, plain=False)
+    torch.testing.assert_close(ours, gradients(head, temperature, entropy, plain=True), rtol=1e-12, atol=1e-13)
+    head.weight.requires_grad_(False)  # as beside an adapter
+    ours = gradients(head, temperature, entropy, plain=False)
+    torch.testing.assert_close(ours, gradients(head, temperature, entropy, plain=True), rtol=1e-12, atol=1e-13)
+
+
+def test_half_precision_is_summed_up_in_single() -> None:
+    torch.manual_seed(0)
+    exact = nn.Linear(D, V, dtype=torch.bfloat16).double()
+    half = nn.Linear(D, V, dtype=torch.bfloat16)
+    half.load_state_dict(exact.state_dict())
+    ours = gradients(half, 0.7, True, plain=False, dtype=torch.bfloat16)
+    assert ours[0].dtype == ours[1].dtype == torch.float32
+    assert all(x.dtype == torch.bfloat16 for x in ours[2:])
+    for x, y in zip(ours, gradients(exact, 0.7, True, plain=True), strict=True):
+        torch.testing.assert_close(x.double(), y, rtol=0.1, atol=0.1)
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_nothing_wanted_is_nothing(plain: bool) -> None:
+    head = nn.Linear(D, V)
+    logp_M, entropy_M = logits.measure(
+        torch.zeros(0, D),
+        torch.zeros(0, dtype=torch.long),
+        head.__call__ if plain else head,
+        vocabulary=V,
+        temperature=1.0,
+        entropy=True,
+    )
+    assert logp_M.shape == entropy_M.shape == (0,)

@@ -1,0 +1,126 @@
+"""What is read, how often, and that nothing leaks from one row into another."""
+
+from itertools import pairwise, product
+from typing import Any
+
+import pytest
+import torch
+
+from small import CONFIGS, causal, random_tokens, tokens
+from tercih.models import trunk
+from tercih.models.language_model import LanguageModel
+from tercih.models.layout import alike
+from tercih.models.load import LoRA, add_lora
+
+
+@pytest.fixture(autouse=True)
+def cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trunk, "EXTRA", {"cpu": 0})
+
+
+def fed(model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """The shapes of what goes into the trunk from now on."""
+    shapes: list[tuple[int, ...]] = []
+    plain = type(model.causal.base_model).forward
+
+    def forward(self: Any, input_ids: torch.Tensor, **further: Any) -> Any:
+        shapes.append(tuple(input_ids.shape))
+        return plain(self, input_ids=input_ids, **further)
+
+    forward.__signature__ = __import__("inspect").signature(plain)  # type: ignore[attr-defined]
+    monkeypatch.setattr(type(model.causal.base_model), "forward", forward)
+    return shapes
+
+
+def test_a_prompt_is_read_once_for_all_its_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = LanguageModel(causal())
+    shapes = fed(model, monkeypatch)
+    model(tokens([[4] * 9], [[5, 6, 7], [8, 9, 10], [11, 12]], [0, 0, 0]))
+    # the last token of an answer predicts nothing and is not read
+    assert shapes == [(1, 9), (1, 1), (2, 2)]
+
+
+def test_what_saves_nothing_is_not_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = LanguageModel(causal())
+    shapes = fed(model, monkeypatch)
+    model(tokens([[4] * 3, [4] * 5], [[5, 6, 7], [8, 9, 10]], [0, 1]))
+    assert shapes == [(1, 5), (1, 7)]
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_who_can_share(kind: str) -> None:
+    assert trunk.can_share(causal(kind).base_model) == (kind in ("llama", "llama_tied", "gpt2", "qwen2"))
+
+
+def test_recomputed_layers_are_not_shared_but_right() -> None:
+    made, plain, recomputed = (
+        random_tokens([3, 2]),
+        LanguageModel(causal("gpt2")),
+        LanguageModel(causal("gpt2")).train(),
+    )
+    recomputed.causal.gradient_checkpointing_enable()
+    assert not trunk.can_share(recomputed.causal.base_model)
+    for model in (plain, recomputed):
+        model(made).logp_BT.sum().backward()
+    for ours, theirs in zip(recomputed.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-10, atol=1e-12)
+
+
+def test_an_adapter_learns_through_a_shared_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, found = random_tokens([3, 2], longest=9), []
+    for extra in (0, 10**6):
+        monkeypatch.setattr(trunk, "EXTRA", {"cpu": extra})
+        torch.manual_seed(0)
+        model = LanguageModel(causal("gpt2"))
+        add_lora(model, LoRA(rank=2))
+        model(made).logp_BT.sum().backward()
+        found.append([p.grad for p in model.parameters() if p.grad is not None])
+    assert found[0]
+    torch.testing.assert_close(found[0], found[1], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_a_row_does_not_feel_what_it_is_read_with(kind: str) -> None:
+    """The gradient of one row's log-probabilities in the embeddings of tokens that only other rows have is 0."""
+    model = LanguageModel(causal(kind))
+    made = tokens([[3, 4, 5], [6, 7, 8, 9]], [[10, 11], [12, 13, 14], [15], [16, 17]], [0, 0, 1, 1])
+    outputs = model(made)
+    embedding = model.causal.get_input_embeddings().weight
+    own = {0: {3, 4, 5, 10}, 1: {3, 4, 5, 12, 13}, 2: {6, 7, 8, 9}, 3: {6, 7, 8, 9, 16}}  # the last one is not read
+    tied = model.causal.get_output_embeddings().weight is embedding
+    for row, read in own.items():
+        (hidden,) = torch.autograd.grad(outputs.logp_BT[row].sum(), embedding, retain_graph=True, allow_unused=True)
+        touched = set((hidden.abs().sum(1) > 0).nonzero().squeeze(1).tolist())
+        assert touched == (set(range(len(embedding))) if tied else read)
+
+
+def test_nothing_learned_is_nothing_read() -> None:
+    made = tokens([[4, 5]], [[6, 7], [8, 9]], [0, 0], learn=[[False, False], [False, False]])
+    logp_BT = LanguageModel(causal())(made).logp_BT
+    assert not logp_BT.any()
+    logp_BT.sum().backward()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_rows_are_cut_as_well_as_can_be(seed: int) -> None:
+    draws = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(0, 9, (7,), generator=draws).tolist()
+    extra = int(torch.randint(0, 6, (1,), generator=draws))
+    groups = list(alike(lengths, extra))
+    assert sorted(row for rows, _ in groups for row in rows) == [row for row, length in enumerate(lengths) if length]
+    assert all(longest == max(lengths[row] for row in rows) for rows, longest in groups)
+    real = sorted((length for length in lengths if length), reverse=True)
+
+    def cost(ends: tuple[bool, ...]) -> int:
+        edges = [0, *(i + 1 for i, end in enumerate(ends) if end), len(real)]
+        return sum((b - a) * real[a] + extra for a, b in pairwise(edges))
+
+    best = min((cost(ends) for ends in product((False, True), repeat=max(len(real) - 1, 0))), default=0)
+    assert sum(len(rows) * longest + extra for rows, longest in groups) == (best if real else 0)
+
+
+def test_many_lengths_are_cut_quickly_and_completely() -> None:
+    lengths = list(range(1, 3000))
+    groups = list(alike(lengths, 10))
+    assert sorted(row for rows, _ in groups for row in rows) == list(range(2999))
+    assert sum(len(rows) * longest for rows, longest in groups) < 1.1 * sum(lengths)

@@ -1,0 +1,153 @@
+"""A worker acts before a rater, who is played by a thread: pace, hearing, files, and what goes wrong."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tercih.commands.worker import Worker, main
+from tercih.config import ConfigError
+from tercih.data.steps import read_steps
+from tercih.environments.control import World
+from tercih.feedback import acts, jobs
+from tercih.feedback.acts import Signal
+from tercih.feedback.exchange.export import items_of, rows
+from tercih.feedback.projects import Project, make_project
+from tercih.feedback.store import Store
+from tercih.worker.bench import Bench, work
+from tercih.worker.clip import render
+
+POLE = Project(id="pole", kind="live", environment="CartPole-v1", act_steps=40, act_rate=25.0)
+HEARD: list[tuple[int, int]] = []
+
+
+class Listener:
+    """Goes to the right once it was told +1; keeps when it heard what."""
+
+    def __init__(self, world: World, seed: int) -> None:
+        self.steps, self.side = 0, 0
+        HEARD.clear()
+
+    def hear(self, signals: Sequence[Signal]) -> None:
+        HEARD.extend((self.steps, each.value) for each in signals)
+        self.side = 1
+
+    def act(self, observation: Any) -> int:
+        self.steps += 1
+        return self.side
+
+
+class Broken(Listener):
+    def act(self, observation: Any) -> int:
+        if self.steps == 5:
+            raise RuntimeError("no idea")
+        return super().act(observation)
+
+
+@pytest.fixture
+def act(store: Store) -> int:
+    make_project(store.database, POLE)
+    return acts.start(store.database, POLE, "ann")
+
+
+def played(store: Store, act: int, rater: Callable[[acts.Act], bool], bench: Bench) -> None:
+    """Both sides at once, until the worker has done its job; `rater` is shown the act until it says it has enough."""
+    over = threading.Event()
+
+    def looks() -> None:
+        while not over.wait(0.02):
+            if rater(acts.look(store.database, act, "ann")):
+                return
+
+    person = threading.Thread(target=looks)
+    person.start()
+    assert work(bench) == 1
+    over.set()
+    person.join()
+
+
+def test_the_agent_hears_while_it_acts(store: Store, act: int, tmp_path: Path) -> None:
+    pressed: list[int] = []
+
+    def rater(now: acts.Act) -> bool:
+        if now.step >= 6 and not pressed:
+            pressed.append(now.step)
+            acts.press(store.database, act, "ann", value=1, step=now.step, seconds=now.seconds + 0.01, mark="one")
+        return False
+
+    began = time.monotonic()
+    bench = Bench(database=store.database, clips=tmp_path, agents={"listener": Listener}, agent="listener")
+    played(store, act, rater, bench)
+    assert time.monotonic() - began >= POLE.act_steps / POLE.act_rate  # at the pace that people were promised
+    ((at, value),) = HEARD
+    assert value == 1
+    assert pressed[0] <= at <= pressed[0] + 5  # while it acts, not when all is over
+
+    (row,) = rows(store.database, "pole")
+    (item,) = items_of(row)
+    steps = read_steps(tmp_path / item.steps)  # type: ignore[union-attr]
+    assert len(steps) == 40
+    assert item.seconds == steps.times[-1]  # type: ignore[union-attr]
+    assert steps.actions[:at].tolist() == [0] * at
+    assert steps.actions[at:].tolist() == [1] * (40 - at)
+    assert steps.terminated.sum() >= 1  # several episodes
+    assert len(steps.starts) == steps.terminated.sum() + (not steps.terminated[-1])
+    assert row["answer"]["steps"] == pressed
+    assert (tmp_path / item.media).stat().st_size > 1000  # type: ignore[union-attr]
+    assert item.origin == "listener"
+    render(tmp_path, item.steps, "again.mp4")  # type: ignore[union-attr]  # it can be acted again
+
+
+def test_what_goes_wrong_is_told(store: Store, act: int, tmp_path: Path) -> None:
+    bench = Bench(database=store.database, clips=tmp_path, agents={"broken": Broken}, agent="broken")
+    told: list[str] = []
+    work(bench, told.append)
+    assert "RuntimeError: no idea" in told[0]
+    assert acts.look(store.database, act, "ann").state == "stopped"
+    assert len(list(rows(store.database, "pole"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"environment": "Nowhere-v0"}, "'Nowhere-v0' cannot be made here"),
+        ({"environment": "antigravity:Nowhere-v0"}, "without a module"),
+        ({"agent": "os:abort"}, "this worker's agents are random, not 'os:abort'"),
+        ({"steps": 10**9}, "steps must be in"),
+        ({"frames_per_second": 0}, "frames_per_second must be in"),
+    ],
+)
+def test_what_cannot_be_acted(store: Store, tmp_path: Path, change: dict[str, Any], said: str, act: int) -> None:
+    job = jobs.take(store.database, ["act"])
+    assert job is not None
+    key = jobs.put(store.database, "act", {**job.payload, **change})
+    work(Bench(database=store.database, clips=tmp_path))
+    outcome = jobs.result(store.database, key)
+    assert outcome.state == "failed"
+    assert said in outcome.error
+    assert acts.look(store.database, act, "ann").state == "stopped"
+    assert list(tmp_path.glob("acts/*")) == []
+
+
+def test_an_act_that_the_rater_ends(store: Store, act: int, tmp_path: Path) -> None:
+    def rater(now: acts.Act) -> bool:
+        if now.step >= 5:
+            acts.end(store.database, act, "ann")
+        return now.step >= 5
+
+    played(store, act, rater, Bench(database=store.database, clips=tmp_path))
+    (row,) = rows(store.database, "pole")
+    assert 5 <= len(read_steps(tmp_path / items_of(row)[0].steps)) < 20  # type: ignore[union-attr]
+
+
+def test_agents_are_named_on_the_command_line(store: Store, act: int, tmp_path: Path) -> None:
+    where = {"database": store.place, "clips": tmp_path, "once": True}
+    for wrong in ("nowhere:make", "tercih.worker.agents:nothing", "json", "tercih.worker.agents:__doc__"):
+        with pytest.raises(ConfigError, match="--agent"):
+            main(Worker(agent=wrong, **where))  # type: ignore[arg-type]
+    assert acts.look(store.database, act, "ann").state == "waiting"
+    acts.end(store.database, act, "ann")
+    main(Worker(agent="tercih.worker.agents:Random", **where))  # type: ignore[arg-type]
