@@ -191,6 +191,19 @@ def test_every_epoch_is_cut_anew() -> None:
     assert len({tuple(part.advantage_B.tolist()) for part in epochs[::2]}) > 1
 
 
+def test_a_group_is_cut_only_where_its_rows_stand_alone() -> None:
+    made = random_tokens([2, 5, 1])
+    whole = Compared(tokens=made, old_logp_BT=torch.rand(made.loss_mask_BT.shape), advantage_B=torch.arange(8.0))
+    parts = list(whole.split(2))
+    assert [part.advantage_B.tolist() for part in parts] == [[0, 1], [2, 3], [4, 5], [6], [7]]
+    for part in parts:
+        assert torch.equal(part.tokens.prompt_of_B, torch.zeros(part.tokens.rows, dtype=torch.long))
+        row, T = int(part.advantage_B[0]), part.tokens.response_ids_BT.shape[1]
+        assert torch.equal(part.tokens.response_ids_BT[0], made.response_ids_BT[row, :T])
+        assert torch.equal(part.old_logp_BT, whole.old_logp_BT[row : row + part.tokens.rows, :T])
+    assert [part.tokens.rows for part in Batch(tokens=made).split(2)] == [2, 5, 1]
+
+
 def test_too_many_minibatches() -> None:
     made = random_tokens([2] * 4)
     whole = Compared(tokens=made, old_logp_BT=torch.zeros(made.loss_mask_BT.shape), advantage_B=torch.zeros(8))

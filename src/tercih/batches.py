@@ -5,13 +5,13 @@ N comparisons, K places in a ranking, C reward components, V vocabulary, D hidde
 token of every response; `chosen_row_N` names, for every comparison, a row in 0..B-1.
 
 The suffix is also what the code reads: `Batch.take` keeps the entries of every field that belong to the prompts asked
-for, so that a batch can be cut between prompts (never inside one: its answers may share work) into micro-batches or
-ranks, and a new batch type needs its fields named well and nothing else.
+for, so that a batch can be cut between prompts into micro-batches or ranks, and a new batch type needs its fields named
+well and nothing else. Inside a prompt only those batches are cut that say so (`Batch.rows_alone`).
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -46,9 +46,13 @@ class Tokens:
         """Tokens of prompt and response together, of every row."""
         return self.prompt_len_P[self.prompt_of_B] + self.response_len_B
 
-    def take(self, prompts: Tensor) -> "Tokens":
-        """The given prompts (indices) with all their responses, cut to the longest of them."""
-        row = torch.isin(self.prompt_of_B, prompts).nonzero().squeeze(1)
+    def rows_of(self, prompts: Tensor) -> Tensor:
+        """The rows that are responses to these prompts."""
+        return torch.isin(self.prompt_of_B, prompts).nonzero().squeeze(1)
+
+    def take(self, prompts: Tensor, row: Tensor | None = None) -> "Tokens":
+        """The given prompts (indices) with all their responses, or only those in `row`, cut to the longest of them."""
+        row = self.rows_of(prompts) if row is None else row
         new_of_old = torch.full((self.prompts,), -1, device=prompts.device)
         new_of_old[prompts] = torch.arange(len(prompts), device=prompts.device)
         prompt_len_P, response_len_B = self.prompt_len_P[prompts], self.response_len_B[row]
@@ -68,7 +72,13 @@ class Tokens:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
-    """What one optimiser step reads. Alone it is demonstrations: tokens to be imitated."""
+    """What one optimiser step reads. Alone it is demonstrations: tokens to be imitated.
+
+    `rows_alone` says that the loss of a row reads nothing of another row, so that K answers to one prompt may be cut
+    apart where they are more than fit into a micro-batch.
+    """
+
+    rows_alone: ClassVar[bool] = False
 
     tokens: Tokens
 
@@ -85,10 +95,11 @@ class Batch:
         """Metrics of the data itself, whatever is trained on it."""
         return {}
 
-    def take(self, prompts: Tensor) -> Self:
-        """The part of the batch that belongs to these prompts; row numbers inside it are renumbered."""
-        tokens = self.tokens.take(prompts)
-        row = torch.isin(self.tokens.prompt_of_B, prompts).nonzero().squeeze(1)
+    def take(self, prompts: Tensor, row: Tensor | None = None) -> Self:
+        """The part of the batch that belongs to these prompts, or only the rows `row` of it; row numbers inside it are
+        renumbered."""
+        row = self.tokens.rows_of(prompts) if row is None else row
+        tokens = self.tokens.take(prompts, row)
         new_of_old = torch.full((self.tokens.rows,), -1, device=row.device)
         new_of_old[row] = torch.arange(len(row), device=row.device)
         by_axis = {"B": row, "P": prompts}
@@ -110,20 +121,28 @@ class Batch:
         return replace(self, **changed)  # type: ignore[arg-type]
 
     def split(self, rows: int) -> Iterator[Self]:
-        """Parts of at most `rows` responses each (more, where a single prompt has more), cut between prompts."""
+        """Parts of at most `rows` responses each, cut between prompts; a prompt that has more is one part, or several
+        where its rows stand alone."""
         if self.tokens.rows <= rows:
             yield self
             return
-        count_P = torch.bincount(self.tokens.prompt_of_B, minlength=self.tokens.prompts).tolist()
+        for prompts in self._packed(rows):
+            row, most = self.tokens.rows_of(prompts), rows if self.rows_alone else self.tokens.rows
+            for start in range(0, len(row), most):
+                yield self.take(prompts, row[start : start + most])
+
+    def _packed(self, rows: int) -> Iterator[Tensor]:
+        """Prompts in their order, as many at a time as have at most `rows` responses together, but at least one."""
         part: list[int] = []
         held = 0
+        count_P = torch.bincount(self.tokens.prompt_of_B, minlength=self.tokens.prompts).tolist()
         for prompt, count in enumerate(count_P):
             if part and held + count > rows:
-                yield self.take(torch.tensor(part, device=self.tokens.prompt_of_B.device))
+                yield torch.tensor(part, device=self.tokens.prompt_of_B.device)
                 part, held = [], 0
             part.append(prompt)
             held += count
-        yield self.take(torch.tensor(part, device=self.tokens.prompt_of_B.device))
+        yield torch.tensor(part, device=self.tokens.prompt_of_B.device)
 
     def updates(self, epochs: int, minibatches: int, seed: int) -> Iterator[Self]:
         """`epochs` walks through the batch, each cut between prompts into random minibatches, as equal as whole prompts
@@ -229,6 +248,8 @@ class Rollout(Batch):
 class Compared(Batch):
     """Responses during the updates of a method without a critic: each has one advantage, from a comparison with the
     others to its prompt. `old_logp_BT` is that of the rollout; log π0 is there where the method penalises KL."""
+
+    rows_alone = True
 
     old_logp_BT: Tensor
     advantage_B: Tensor

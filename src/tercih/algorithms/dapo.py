@@ -1,8 +1,8 @@
 """DAPO: GRPO with a higher upper clip, a mean over tokens, and groups that teach something (Yu et al. 2025,
 arXiv:2503.14476, eq. 8 to 12).
 
-Two of the paper's parts stand where they belong: the sampler asks further prompts until enough groups differ in reward
-(`Rollouts.refill`), and the soft punishment of overlong responses is a reward (`rewards/combine.py`).
+Two of the paper's parts stand where they belong: the sampler asks further prompts in the place of groups that teach
+nothing (`Rollouts.refill`), and the soft punishment of overlong responses is a reward (`rewards/combine.py`).
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,9 @@ class DAPO(Method):
 
     Groups whose rewards are all the same have no advantage. They are left out of updates, so that they neither count in
     the mean over tokens nor cost a forward pass; `spread` in the metrics is the share of groups that stay. Where these
-    are fewer than `minibatches`, each makes an update; where there are none, there is no update.
+    are fewer than `minibatches`, each makes an update; where there are none, there is no update. `refills` is how often
+    the sampler asks further prompts in their place (eq. 11). Spread is that of the whole reward; the paper looks at
+    correctness alone.
     """
 
     learns_from = "rollouts"
@@ -32,6 +34,7 @@ class DAPO(Method):
     clip_high: float = 0.28
     epochs: int = 1
     minibatches: int = 16
+    refills: int = 9
 
     def __post_init__(self) -> None:
         for name in ("clip_low", "clip_high"):
@@ -40,6 +43,8 @@ class DAPO(Method):
         for name in ("epochs", "minibatches"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"dapo.{name} must be > 0, got {getattr(self, name)}")
+        if not self.refills >= 0:
+            raise ValueError(f"dapo.refills must be >= 0, got {self.refills}")
 
     @torch.no_grad()
     def batches(self, data: Rollout, models: Models, _state: State) -> Iterator[Batch]:

@@ -34,6 +34,8 @@ def clipped_value_loss(value: Tensor, old_value: Tensor, target: Tensor, clip: f
 class PPOBatch(Batch):
     """A rollout with what the updates need; everything was computed before the first of them."""
 
+    rows_alone = True
+
     old_logp_BT: Tensor
     reference_logp_BT: Tensor
     old_value_BT: Tensor

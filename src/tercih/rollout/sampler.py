@@ -1,11 +1,12 @@
 """Online data: rollouts of the policy as it is now, scored. To the training loop it is one more iterable."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from tercih.batches import Batch, Rollout, Tokens
 from tercih.data.collate import pad
@@ -82,9 +83,11 @@ def sample_items(
 @dataclass(kw_only=True)
 class Rollouts:
     """`steps` rollouts of `prompts_per_step` prompts with `samples` responses each; step number s is a pure function of
-    (weights, seed, s).
+    (weights, seed, s), and of how many prompts were asked further before it.
 
-    `audit` scores are written to the metrics and never reach the policy. `pretraining(step)` gives PPO-ptx its text.
+    Where all responses to a prompt have the same reward, a further prompt is asked in its place, up to `refill` times
+    (the dynamic sampling of Yu et al. 2025, §3.2); the rollout holds all that were asked. `audit` scores are written to
+    the metrics and never reach the policy. `pretraining(step)` gives PPO-ptx its text.
     """
 
     policy: LanguageModel
@@ -95,17 +98,24 @@ class Rollouts:
     steps: int
     prompts_per_step: int
     samples: int = 1
+    refill: int = 0
     seed: int = 0
     max_batch: int = 256
     audit: Sequence[RewardSource] = ()
     pretraining: Callable[[int], Batch] | None = None
     ids: list[tuple[int, ...]] = field(init=False)
+    further: int = field(default=0, init=False)
+    """How many prompts were asked beyond `prompts_per_step` so far."""
 
     def __post_init__(self) -> None:
         if not self.prompts:
             raise ValueError("there are no prompts to sample from")
         if self.prompts_per_step < 1 or self.samples < 1:
             raise ValueError(f"prompts_per_step and samples must be >= 1, got {self.prompts_per_step}, {self.samples}")
+        if self.refill < 0 or (self.refill and self.samples < 2):
+            raise ValueError(
+                f"refill must be >= 0, and needs samples >= 2 to compare; got {self.refill} with {self.samples}"
+            )
         if self.sampling.truncated:
             raise ValueError(
                 "training samples from the whole distribution: with top_k or top_p the policy's probabilities are not"
@@ -120,10 +130,23 @@ class Rollouts:
         self.engine = make_engine(self.policy, self.tokenizer, self.max_batch)
 
     def __call__(self, step: int) -> Rollout:
-        chosen = self._chosen(step)
+        asked = rollout = self._asked(step, 0, self.prompts_per_step)
+        for round_ in range(1, self.refill + 1):
+            alike = int((~asked.spread_P).sum())
+            if not alike:
+                break
+            self.further += alike
+            asked = self._asked(step, round_, alike)
+            rollout = joined(rollout, asked)
+        return replace(rollout, pretraining=self.pretraining(step) if self.pretraining else None)
+
+    def _asked(self, step: int, round_: int, count: int) -> Rollout:
+        """The next `count` prompts answered and scored."""
+        end = (step + 1) * self.prompts_per_step + self.further
+        chosen = self._chosen(range(end - count, end))
         ids = [self.ids[i] for i in chosen]
         prompts = [self.prompts[i] for i in chosen]
-        seed = int(np.random.SeedSequence((self.seed, step)).generate_state(1, np.uint64)[0])
+        seed = int(np.random.SeedSequence((self.seed, step, round_)).generate_state(1, np.uint64)[0])
         generated = self.engine.generate(ids, self.sampling, samples=self.samples, seed=seed)
         items = to_items(generated, prompts, ids, self.tokenizer, f"step {step}")
         reward_B, parts = self.reward(items, generated.ended_B.cpu())
@@ -137,23 +160,49 @@ class Rollouts:
             ended_B=generated.ended_B,
             parts=parts,
             version=step,
-            pretraining=self.pretraining(step) if self.pretraining else None,
         )
 
-    def _chosen(self, step: int) -> list[int]:
-        """The next prompts of an endless, reshuffled walk through all of them."""
+    def _chosen(self, wanted: range) -> list[int]:
+        """Prompts of an endless, reshuffled walk through all of them."""
         size = len(self.prompts)
-        wanted = range(step * self.prompts_per_step, (step + 1) * self.prompts_per_step)
         orders = {
             epoch: np.random.default_rng((self.seed, epoch)).permutation(size) for epoch in {i // size for i in wanted}
         }
         return [int(orders[i // size][i % size]) for i in wanted]
 
     def state_dict(self) -> dict[str, Any]:
-        return self.reward.state_dict()
+        return self.reward.state_dict() | {"further": self.further}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.reward.load_state_dict(state)
+        self.further = state["further"]
 
 
-__all__ = ["Rollouts", "make_engine", "sample_items", "to_items", "to_tokens"]
+def joined(first: Rollout, second: Rollout) -> Rollout:
+    """Two rollouts of the same weights as one; the prompts of the second are numbered after those of the first."""
+    a, b = first.tokens, second.tokens
+    tokens = Tokens(
+        prompt_ids_PS=_stacked(a.prompt_ids_PS, b.prompt_ids_PS),
+        prompt_len_P=torch.cat([a.prompt_len_P, b.prompt_len_P]),
+        response_ids_BT=_stacked(a.response_ids_BT, b.response_ids_BT),
+        response_len_B=torch.cat([a.response_len_B, b.response_len_B]),
+        prompt_of_B=torch.cat([a.prompt_of_B, b.prompt_of_B + a.prompts]),
+        loss_mask_BT=_stacked(a.loss_mask_BT, b.loss_mask_BT),
+    )
+    return replace(
+        first,
+        tokens=tokens,
+        logp_BT=_stacked(first.logp_BT, second.logp_BT),
+        reward_B=torch.cat([first.reward_B, second.reward_B]),
+        ended_B=torch.cat([first.ended_B, second.ended_B]),
+        parts={name: torch.cat([part_B, second.parts[name]]) for name, part_B in first.parts.items()},
+    )
+
+
+def _stacked(a: Tensor, b: Tensor) -> Tensor:
+    """One over the other, the narrower one padded with 0 (or False)."""
+    width = max(a.shape[1], b.shape[1])
+    return torch.cat([torch.nn.functional.pad(x, (0, width - x.shape[1])) for x in (a, b)])
+
+
+__all__ = ["Rollouts", "joined", "make_engine", "sample_items", "to_items", "to_tokens"]
