@@ -151,7 +151,10 @@ class Batch:
             yield from [self] * epochs
             return
         if self.tokens.prompts < minibatches:
-            raise ValueError(f"minibatches is {minibatches}, but a rollout has only {self.tokens.prompts} prompts")
+            raise ValueError(
+                f"minibatches is {minibatches}, but a rollout has only {self.tokens.prompts} prompts: ask more of them"
+                " (--rows), or set --method.minibatches"
+            )
         for epoch in range(epochs):
             order_P = torch.randperm(
                 self.tokens.prompts, generator=torch.Generator().manual_seed(seed * epochs + epoch)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from tercih.batches import Batch, Compared, Loss, Models, Rollout, Term
-from tercih.method import Method, State
+from tercih.method import Method, State, check
 from tercih.ops import clipped_surrogate, group_normalised, is_clipped, mean_of, total
 
 
@@ -37,14 +37,7 @@ class DAPO(Method):
     refills: int = 9
 
     def __post_init__(self) -> None:
-        for name in ("clip_low", "clip_high"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"dapo.{name} must be >= 0, got {getattr(self, name)}")
-        for name in ("epochs", "minibatches"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"dapo.{name} must be > 0, got {getattr(self, name)}")
-        if not self.refills >= 0:
-            raise ValueError(f"dapo.refills must be >= 0, got {self.refills}")
+        check(self, "dapo", at_least_0=("clip_low", "clip_high", "refills"), above_0=("epochs", "minibatches"))
 
     @torch.no_grad()
     def batches(self, data: Rollout, models: Models, _state: State) -> Iterator[Batch]:

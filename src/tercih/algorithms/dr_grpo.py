@@ -4,14 +4,12 @@ No division by the group's spread, and one constant in place of every response's
 policy gradient, (K−1)/K of RLOO's.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
-from tercih.batches import Batch, Compared, Loss, Models, Rollout, Term
-from tercih.method import Method, State
+from tercih.batches import Compared, Loss, Term
+from tercih.method import GroupMethod, check
 from tercih.ops import clipped_surrogate, group_mean, is_clipped, kl3, kl_metric, mean_of, total
 
 
@@ -21,7 +19,7 @@ def dr_grpo_advantage(reward_B: Tensor, prompt_of_B: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DrGRPO(Method):
+class DrGRPO(GroupMethod):
     """`constant_length` divides the sum over the tokens of every response: 1 is the paper's equation; its code has the
     largest length that may be sampled. It changes the size of steps, not their direction.
 
@@ -29,36 +27,14 @@ class DrGRPO(Method):
     KL(π0‖π) on the prefixes that π reaches.
     """
 
-    learns_from = "rollouts"
-    needs_groups = True
-
-    kl_coef: float = 0.0
     clip: float = 0.2
     constant_length: float = 1.0
-    epochs: int = 1
-    minibatches: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("kl_coef", "clip"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"dr_grpo.{name} must be >= 0, got {getattr(self, name)}")
-        for name in ("constant_length", "epochs", "minibatches"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"dr_grpo.{name} must be > 0, got {getattr(self, name)}")
+        check(self, "dr_grpo", at_least_0=("kl_coef", "clip"), above_0=("constant_length", "epochs", "minibatches"))
 
-    @property
-    def needs_reference(self) -> bool:
-        return self.kl_coef > 0
-
-    @torch.no_grad()
-    def batches(self, data: Rollout, models: Models, _state: State) -> Iterator[Batch]:
-        batch = Compared(
-            tokens=data.tokens,
-            old_logp_BT=data.logp_BT,
-            advantage_B=dr_grpo_advantage(data.reward_B, data.tokens.prompt_of_B),
-            reference_logp_BT=models.reference_logp(data.tokens) if self.kl_coef else None,
-        )
-        yield from batch.updates(self.epochs, self.minibatches, seed=data.version)
+    def advantage(self, reward_B: Tensor, prompt_of_B: Tensor) -> Tensor:
+        return dr_grpo_advantage(reward_B, prompt_of_B)
 
     def loss(self, policy: nn.Module, batch: Compared) -> Loss:
         mask_BT, logp_BT = batch.tokens.loss_mask_BT, policy(batch.tokens).logp_BT

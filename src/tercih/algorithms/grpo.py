@@ -5,54 +5,31 @@ by the spread lifts prompts that are answered almost always alike, and the mean 
 a long response cheaper than one of a short response.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
-from tercih.batches import Batch, Compared, Loss, Models, Rollout, Term
-from tercih.method import Method, State
+from tercih.batches import Compared, Loss, Term
+from tercih.method import GroupMethod, check
 from tercih.ops import clipped_surrogate, group_normalised, is_clipped, kl3, kl_metric, mean_of, row_mean
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class GRPO(Method):
+class GRPO(GroupMethod):
     """Defaults are the paper's: one update a rollout, so that the clip only acts with more epochs or minibatches.
 
     The KL term is k3 of the sampled tokens as a *loss* (eq. 4). Where π is the policy that sampled, its gradient is the
     one of KL(π0‖π) on every prefix that π reaches, not of KL(π‖π0): the optimum is not π0 exp(r/β).
     """
 
-    learns_from = "rollouts"
-    needs_groups = True
-
     kl_coef: float = 0.04
     clip: float = 0.2
-    epochs: int = 1
-    minibatches: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("kl_coef", "clip"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"grpo.{name} must be >= 0, got {getattr(self, name)}")
-        for name in ("epochs", "minibatches"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"grpo.{name} must be > 0, got {getattr(self, name)}")
+        check(self, "grpo", at_least_0=("kl_coef", "clip"), above_0=("epochs", "minibatches"))
 
-    @property
-    def needs_reference(self) -> bool:
-        return self.kl_coef > 0
-
-    @torch.no_grad()
-    def batches(self, data: Rollout, models: Models, _state: State) -> Iterator[Batch]:
-        batch = Compared(
-            tokens=data.tokens,
-            old_logp_BT=data.logp_BT,
-            advantage_B=group_normalised(data.reward_B, data.tokens.prompt_of_B),  # §4.1.2
-            reference_logp_BT=models.reference_logp(data.tokens) if self.kl_coef else None,
-        )
-        yield from batch.updates(self.epochs, self.minibatches, seed=data.version)
+    def advantage(self, reward_B: Tensor, prompt_of_B: Tensor) -> Tensor:
+        return group_normalised(reward_B, prompt_of_B)  # §4.1.2
 
     def loss(self, policy: nn.Module, batch: Compared) -> Loss:
         """Eq. 3: a mean over the tokens of each response, and of that a mean over responses. At ratio 1 its gradient is

@@ -1,54 +1,31 @@
 """GSPO: one ratio and one clip for a whole response (Zheng et al. 2025, arXiv:2507.18071, eq. 5 to 7)."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
-from tercih.batches import Batch, Compared, Loss, Models, Rollout, Term
-from tercih.method import Method, State
+from tercih.batches import Compared, Loss, Term
+from tercih.method import GroupMethod, check
 from tercih.ops import clipped_surrogate, group_normalised, is_clipped, kl3, kl_metric, mean_of, row_mean
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class GSPO(Method):
+class GSPO(GroupMethod):
     """Defaults are the paper's. The ratio is (π(y)/π_old(y))^(1/|y|), a geometric mean over tokens, so that its bounds
     are much closer to 1 than those of a token's ratio. While it is 1, the gradient is GRPO's.
 
     The paper leaves out the KL term. With `kl_coef` it is GRPO's: k3, a mean over each response.
     """
 
-    learns_from = "rollouts"
-    needs_groups = True
-
-    kl_coef: float = 0.0
     clip_low: float = 3e-4
     clip_high: float = 4e-4
-    epochs: int = 1
     minibatches: int = 4
 
     def __post_init__(self) -> None:
-        for name in ("kl_coef", "clip_low", "clip_high"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"gspo.{name} must be >= 0, got {getattr(self, name)}")
-        for name in ("epochs", "minibatches"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"gspo.{name} must be > 0, got {getattr(self, name)}")
+        check(self, "gspo", at_least_0=("kl_coef", "clip_low", "clip_high"), above_0=("epochs", "minibatches"))
 
-    @property
-    def needs_reference(self) -> bool:
-        return self.kl_coef > 0
-
-    @torch.no_grad()
-    def batches(self, data: Rollout, models: Models, _state: State) -> Iterator[Batch]:
-        batch = Compared(
-            tokens=data.tokens,
-            old_logp_BT=data.logp_BT,
-            advantage_B=group_normalised(data.reward_B, data.tokens.prompt_of_B),  # eq. 6
-            reference_logp_BT=models.reference_logp(data.tokens) if self.kl_coef else None,
-        )
-        yield from batch.updates(self.epochs, self.minibatches, seed=data.version)
+    def advantage(self, reward_B: Tensor, prompt_of_B: Tensor) -> Tensor:
+        return group_normalised(reward_B, prompt_of_B)  # eq. 6
 
     def loss(self, policy: nn.Module, batch: Compared) -> Loss:
         """Eq. 5, a mean over responses."""

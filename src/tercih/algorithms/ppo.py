@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tercih.batches import Batch, Loss, Models, Rollout, Term, Want
-from tercih.method import Method, State
+from tercih.method import Method, State, check
 from tercih.ops import adaptive_kl, clipped_surrogate, gae, kl1, last_index, mean_of, row_sum, total, whiten
 
 
@@ -79,12 +79,8 @@ class PPO(Method):
     pretraining_coef: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("kl_coef", "clip", "value_clip", "value_coef", "entropy_coef", "pretraining_coef"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"ppo.{name} must be >= 0, got {getattr(self, name)}")
-        for name in ("kl_horizon", "epochs", "minibatches"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"ppo.{name} must be > 0, got {getattr(self, name)}")
+        nonnegative = ("kl_coef", "clip", "value_clip", "value_coef", "entropy_coef", "pretraining_coef")
+        check(self, "ppo", at_least_0=nonnegative, above_0=("kl_horizon", "epochs", "minibatches"))
         for name in ("gamma", "lam"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"ppo.{name} must be in [0, 1], got {getattr(self, name)}")

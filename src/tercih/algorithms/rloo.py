@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tercih.batches import Batch, Compared, Loss, Models, Rollout, Term
-from tercih.method import Method, State
+from tercih.method import Method, State, check
 from tercih.ops import kl1, kl_metric, mean_of_others, row_sum
 
 
@@ -29,8 +29,7 @@ class RLOO(Method):
     kl_coef: float = 0.03
 
     def __post_init__(self) -> None:
-        if not self.kl_coef >= 0:
-            raise ValueError(f"rloo.kl_coef must be >= 0, got {self.kl_coef}")
+        check(self, "rloo", at_least_0=("kl_coef",))
 
     @property
     def needs_reference(self) -> bool:
