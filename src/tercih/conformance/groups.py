@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tercih.batches import Batch, Compared, Rollout
 from tercih.conformance.enumerable import Language, distribution
-from tercih.conformance.lab import Sampled, World, generator, train
+from tercih.conformance.lab import Lab, Sampled, World, generator, train
 from tercih.method import Method
 from tercih.models.language_model import LanguageModel
 from tercih.optimisation import Optimisation
@@ -26,6 +26,13 @@ UNLIKE = Language(vocabulary=4, length=3, end=0)  # 40 answers of 1 to 3 tokens
 ROWS = 512  # responses in a rollout
 FLOOR = 1e-4  # what GRPO's standard deviation is lifted by
 ROUNDS, HALVINGS, DAMPING = 60, 60, 0.5  # of the search for fixed points
+
+
+def worlds(lab: Lab) -> list[World]:
+    """One a paired seed. Answers are of unlike lengths in the full proofs too, which are longer and of more seeds:
+    lengths are what these methods differ in."""
+    return [World(language=UNLIKE, key=world.key) for world in lab.worlds]
+
 
 Advantage = Callable[[Tensor], Tensor]
 """Of the first of K answers, from the rewards of all (…, K)."""

@@ -24,6 +24,7 @@ from tercih.conformance.groups import (
     normalised,
     policy_at,
     reinforce,
+    worlds,
 )
 from tercih.conformance.lab import Lab, World
 
@@ -33,13 +34,14 @@ SAMPLES = 2  # of a prompt: few enough for expectations over groups in the whole
 
 def prove(lab: Lab, method: type[GRPO] = GRPO) -> Findings:
     steps = lab.of(quick=100, full=300)
-    world, configured = lab.worlds[0], method(kl_coef=BETA)
+    on = worlds(lab)
+    world, configured = on[0], method(kl_coef=BETA)
     few, unlike = (World(language=language, key=(*world.key, 80)) for language in (FEW, UNLIKE))
-    policies = [reinforce(w, configured, steps, samples=SAMPLES) for w in lab.worlds]
+    policies = [reinforce(w, configured, steps, samples=SAMPLES) for w in on]
     control_Y = reinforce(world, configured, steps, samples=SAMPLES, shuffled=True)
     free_Y = reinforce(world, method(kl_coef=0.0), steps, samples=SAMPLES)
-    right = [reinforce(w, DrGRPO(kl_coef=BETA), steps, samples=SAMPLES) for w in lab.worlds]
-    targets = [target(w) for w in lab.worlds]
+    right = [reinforce(w, DrGRPO(kl_coef=BETA), steps, samples=SAMPLES) for w in on]
+    targets = [target(w) for w in on]
     return Findings(
         identity=every(
             at_most("mean TV to its fixed point", mean(map(total_variation, policies, targets)), 0.05),
@@ -47,7 +49,7 @@ def prove(lab: Lab, method: type[GRPO] = GRPO) -> Findings:
             at_most("gradient − explicit loop of eq. 3", loop_difference(unlike, configured), 1e-12),
         ),
         ordering=above_zero(
-            "true reward, GRPO − π0", [w.gain(policy_Y) for w, policy_Y in zip(lab.worlds, policies, strict=True)]
+            "true reward, GRPO − π0", [w.gain(policy_Y) for w, policy_Y in zip(on, policies, strict=True)]
         ),
         negative_control=at_most(
             "gain in true reward, shuffled / real", world.gain(control_Y) / world.gain(policies[0]), 0.2

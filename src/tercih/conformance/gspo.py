@@ -21,6 +21,7 @@ from tercih.conformance.groups import (
     normalised,
     policy_at,
     reinforce,
+    worlds,
 )
 from tercih.conformance.lab import Lab, World
 
@@ -31,12 +32,13 @@ LOW, HIGH = 0.1, 0.15  # clips that some of the off-policy responses leave and o
 
 def prove(lab: Lab, method: type[GSPO] = GSPO) -> Findings:
     steps = lab.of(quick=100, full=300)
-    world, configured = lab.worlds[0], method(kl_coef=BETA, minibatches=1)
+    on = worlds(lab)
+    world, configured = on[0], method(kl_coef=BETA, minibatches=1)
     few, unlike = (World(language=language, key=(*world.key, 80)) for language in (FEW, UNLIKE))
-    policies = [reinforce(w, configured, steps, samples=SAMPLES) for w in lab.worlds]
+    policies = [reinforce(w, configured, steps, samples=SAMPLES) for w in on]
     control_Y = reinforce(world, configured, steps, samples=SAMPLES, shuffled=True)
     free_Y = reinforce(world, method(minibatches=1), steps, samples=SAMPLES)
-    targets = [target(w) for w in lab.worlds]
+    targets = [target(w) for w in on]
     case, wider = OffPolicy(world=unlike), method(kl_coef=BETA, clip_low=LOW, clip_high=HIGH, minibatches=1)
     expected_VD = loop(case)
     return Findings(
@@ -46,7 +48,7 @@ def prove(lab: Lab, method: type[GSPO] = GSPO) -> Findings:
             at_most("gradient − explicit loop of eq. 5", largest(case.gradient(wider), expected_VD), 1e-12),
         ),
         ordering=above_zero(
-            "true reward, GSPO − π0", [w.gain(policy_Y) for w, policy_Y in zip(lab.worlds, policies, strict=True)]
+            "true reward, GSPO − π0", [w.gain(policy_Y) for w, policy_Y in zip(on, policies, strict=True)]
         ),
         negative_control=at_most(
             "gain in true reward, shuffled / real", world.gain(control_Y) / world.gain(policies[0]), 0.2

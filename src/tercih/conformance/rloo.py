@@ -18,6 +18,7 @@ from tercih.conformance.groups import (
     moved,
     reinforce,
     reward_gradient,
+    worlds,
 )
 from tercih.conformance.lab import Lab, World
 from tercih.method import State
@@ -29,19 +30,20 @@ RAISED = 2.0  # a level of rewards that says nothing about which answer is bette
 
 def prove(lab: Lab, method: type[RLOO] = RLOO) -> Findings:
     steps = lab.of(quick=100, full=200)
-    world, configured = lab.worlds[0], method(kl_coef=BETA)
+    on = worlds(lab)
+    world, configured = on[0], method(kl_coef=BETA)
     few = World(language=FEW, key=(*world.key, 80))
-    policies = [reinforce(w, configured, steps, samples=SAMPLES) for w in lab.worlds]
+    policies = [reinforce(w, configured, steps, samples=SAMPLES) for w in on]
     control_Y = reinforce(world, configured, steps, samples=SAMPLES, shuffled=True)
     free_Y = reinforce(world, method(kl_coef=0.0), steps, samples=SAMPLES)
     spread, bare = variance(few, method(kl_coef=0.0)), variance(few, Bare(kl_coef=0.0))
     return Findings(
         identity=every(
-            at_most("TV to π*", max(map(distance, lab.worlds, policies)), 0.01),
+            at_most("TV to π*", max(map(distance, on, policies)), 0.01),
             at_most("gradient over all groups of 3 − exact gradient", difference(few, configured), 1e-12),
         ),
         ordering=above_zero(
-            "true reward, RLOO − π0", [w.gain(policy_Y) for w, policy_Y in zip(lab.worlds, policies, strict=True)]
+            "true reward, RLOO − π0", [w.gain(policy_Y) for w, policy_Y in zip(on, policies, strict=True)]
         ),
         negative_control=at_most(
             "gain in true reward, shuffled / real", world.gain(control_Y) / world.gain(policies[0]), 0.2
