@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from small import random_pairs, random_rankings, random_tokens, tokens
-from tercih.batches import Batch, Pairs, Rankings, Rollout, Tokens
+from tercih.batches import Batch, Compared, Pairs, Rankings, Rollout, Tokens
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -146,6 +146,69 @@ def test_a_rollout_describes_its_parts_as_means() -> None:
     )
     total, count = scored.describe()["length"]
     assert float(total / count) == 3
+
+
+def test_a_rollout_describes_all_that_was_sampled() -> None:
+    made = random_tokens([1, 3, 2], holes=True)
+    mask_BT = made.loss_mask_BT
+    logp_BT = torch.where(mask_BT, -torch.rand(mask_BT.shape), torch.nan)
+    reward_B, ended_B = torch.tensor([5.0, 0.1, 0.1, 0.1, 1.0, 2.0]), torch.tensor([True] * 4 + [False] * 2)
+    scored = Rollout(
+        tokens=made, logp_BT=logp_BT, reward_B=reward_B, ended_B=ended_B, parts={"reward": reward_B * 9}, version=3
+    )
+    metrics = {name: float(total / count) for name, (total, count) in scored.describe().items()}
+    assert metrics["reward"] == pytest.approx(float(reward_B.mean())), "the combined one, whatever a part is called"
+    assert metrics["entropy"] == pytest.approx(float(-logp_BT[mask_BT].mean()))
+    assert metrics["response_length"] == pytest.approx(float(made.response_len_B.double().mean()))
+    assert metrics["ended"] == pytest.approx(4 / 6)
+    assert metrics["spread"] == pytest.approx(1 / 3)
+    assert scored.spread_P.tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 4, 5, 6])
+def test_minibatches_are_as_many_as_asked_for_and_hold_every_prompt_once(parts: int) -> None:
+    made = random_tokens([2] * 6)
+    score_B, zeros_BT = torch.arange(12.0, dtype=torch.float64), torch.zeros(made.loss_mask_BT.shape)
+    whole = Compared(tokens=made, old_logp_BT=zeros_BT, advantage_B=score_B)
+    found = list(whole.updates(1, parts, seed=0))
+    assert len(found) == parts
+    seen = [part.advantage_B for part in found]
+    assert sorted(torch.cat(seen).tolist()) == score_B.tolist()
+    assert max(map(len, seen)) - min(map(len, seen)) <= 2, "parts are as equal as whole prompts allow"
+    if parts > 1:
+        again, other = list(whole.updates(1, parts, seed=0)), list(whole.updates(1, parts, seed=1))
+        assert all(torch.equal(a.advantage_B, b.advantage_B) for a, b in zip(found, again, strict=True))
+        assert any(not torch.equal(a.advantage_B, b.advantage_B) for a, b in zip(found, other, strict=False))
+
+
+def test_every_epoch_is_cut_anew() -> None:
+    made = random_tokens([2] * 6)
+    zeros_BT = torch.zeros(made.loss_mask_BT.shape)
+    whole = Compared(tokens=made, old_logp_BT=zeros_BT, advantage_B=torch.arange(12.0))
+    assert list(whole.updates(3, 1, seed=0)) == [whole] * 3
+    epochs = list(whole.updates(3, 2, seed=0))
+    assert len(epochs) == 6
+    assert len({tuple(part.advantage_B.tolist()) for part in epochs[::2]}) > 1
+
+
+def test_a_group_is_cut_only_where_its_rows_stand_alone() -> None:
+    made = random_tokens([2, 5, 1])
+    whole = Compared(tokens=made, old_logp_BT=torch.rand(made.loss_mask_BT.shape), advantage_B=torch.arange(8.0))
+    parts = list(whole.split(2))
+    assert [part.advantage_B.tolist() for part in parts] == [[0, 1], [2, 3], [4, 5], [6], [7]]
+    for part in parts:
+        assert torch.equal(part.tokens.prompt_of_B, torch.zeros(part.tokens.rows, dtype=torch.long))
+        row, T = int(part.advantage_B[0]), part.tokens.response_ids_BT.shape[1]
+        assert torch.equal(part.tokens.response_ids_BT[0], made.response_ids_BT[row, :T])
+        assert torch.equal(part.old_logp_BT, whole.old_logp_BT[row : row + part.tokens.rows, :T])
+    assert [part.tokens.rows for part in Batch(tokens=made).split(2)] == [2, 5, 1]
+
+
+def test_too_many_minibatches() -> None:
+    made = random_tokens([2] * 4)
+    whole = Compared(tokens=made, old_logp_BT=torch.zeros(made.loss_mask_BT.shape), advantage_B=torch.zeros(8))
+    with pytest.raises(ValueError, match=r"minibatches is 5, but a rollout has only 4 prompts"):
+        list(whole.updates(1, 5, seed=0))
 
 
 @pytest.mark.parametrize("make", [lambda: random_pairs(3), random_rankings, everything])

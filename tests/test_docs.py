@@ -163,7 +163,8 @@ def test_all_pages_are_in_the_table_of_contents() -> None:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_table_of_presets_is_what_the_presets_say(name: str) -> None:
-    page = (ROOT / "docs" / "methods" / "ppo.md").read_text()
+    (method,) = (known for known, kind in METHODS.items() if kind is type(PRESETS[name].policy.method))
+    page = (ROOT / "docs" / "methods" / f"{method}.md").read_text()
     head = next(row for row in page.splitlines() if row.startswith("| setting |"))
     column = [cell.strip() for cell in head.split("|")].index(f"`{name}`")
     rows = [[cell.strip() for cell in row.split("|")] for row in page.splitlines() if row.startswith("| `")]
@@ -176,7 +177,7 @@ def test_the_table_of_presets_is_what_the_presets_say(name: str) -> None:
         for part in place.split("."):
             owner = getattr(owner, part)
         assert value == f"{owner:g}" if isinstance(owner, float) else value == str(owner), place
-    assert len(values) >= 10
+    assert len(values) >= 5
 
 
 def parse(words: Sequence[str], run_json: Path) -> None:

@@ -1,4 +1,5 @@
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -116,3 +117,59 @@ def test_clipped_surrogate_and_where_its_gradient_stops() -> None:
         free = [r < 1.2 if advantage > 0 else r > 0.8 for r in ratio.tolist()]
         slope: Tensor = -ratio * advantage * torch.tensor(free)
         torch.testing.assert_close(logp.grad, slope)
+
+
+REWARDS, GROUPS = torch.tensor([1.0, 5.0, 3.0, 2.0, 2.0, 7.0]), torch.tensor([1, 0, 1, 2, 2, 0])
+
+
+def test_group_means_by_hand() -> None:
+    assert ops.group_size(GROUPS).tolist() == [2] * 6
+    assert ops.group_mean(REWARDS, GROUPS).tolist() == [2, 6, 2, 2, 2, 6]
+    assert ops.mean_of_others(REWARDS, GROUPS).tolist() == [3, 7, 1, 2, 2, 5]
+    three = torch.tensor([1.0, 2.0, 6.0])
+    assert ops.mean_of_others(three, torch.zeros(3, dtype=torch.long)).tolist() == [4, 3.5, 1.5]
+
+
+def test_group_normalised_is_the_unbiased_z_score() -> None:
+    x_B = torch.randn(3, 5, dtype=torch.float64) * torch.tensor([[1.0], [9.0], [0.1]]) + 4
+    group_B = torch.arange(3).repeat_interleave(5)
+    order_B = torch.randperm(15)
+    found_B = ops.group_normalised(x_B.flatten()[order_B], group_B[order_B])
+    expected = (x_B - x_B.mean(1, keepdim=True)) / (x_B.std(1, keepdim=True) + 1e-4)
+    torch.testing.assert_close(found_B, expected.flatten()[order_B])
+
+
+@pytest.mark.parametrize("value", [0.1, 1 / 3, 1e7, -2.7])
+@pytest.mark.parametrize("size", [3, 7, 10])
+def test_equals_have_exactly_no_advantage(value: float, size: int) -> None:
+    """However their sum is rounded."""
+    x_B, group_B = torch.full((size,), value), torch.zeros(size, dtype=torch.long)
+    assert (ops.group_normalised(x_B, group_B) == 0).all()
+    assert torch.equal(ops.group_mean(x_B, group_B), x_B)
+    assert torch.equal(ops.mean_of_others(x_B, group_B), x_B)
+
+
+@pytest.mark.parametrize("baseline", [ops.group_mean, ops.mean_of_others, ops.group_normalised])
+def test_a_response_alone_has_no_group(baseline: Callable[[Tensor, Tensor], Tensor]) -> None:
+    with pytest.raises(ValueError, match=r"prompt 1 of a rollout has only one response, .* sample at least 2 of each"):
+        baseline(torch.ones(3), torch.tensor([0, 1, 0]))
+
+
+def test_row_means_ignore_what_is_outside_the_mask() -> None:
+    x = torch.tensor([[1.0, math.nan, 3.0], [math.inf, 5.0, 6.0], [1.0, 2.0, 3.0]])
+    mask = torch.tensor([[True, False, True], [False, True, False], [False, False, False]])
+    assert ops.row_mean(x, mask).tolist() == [2, 5, 0]
+
+
+def test_an_upper_clip_of_its_own() -> None:
+    ratio = torch.tensor([0.5, 0.79, 0.81, 1.0, 1.21, 1.29, 3.0], dtype=torch.float64)
+    for advantage in (2.0, -2.0, 0.0):
+        logp, old, same = ratio.log().requires_grad_(), torch.zeros_like(ratio), torch.full_like(ratio, advantage)
+        loss = ops.clipped_surrogate(logp, old, same, 0.2, 0.28)
+        loss.sum().backward()
+        stopped = [(r > 1.28 if advantage > 0 else r < 0.8) and advantage != 0 for r in ratio.tolist()]
+        slope: Tensor = -ratio * advantage * ~torch.tensor(stopped)
+        torch.testing.assert_close(logp.grad, slope)
+        assert ops.is_clipped(logp, old, same, 0.2, 0.28).tolist() == stopped
+    even, wide = (ops.is_clipped(ratio.log(), old, same + 1, 0.2, high).tolist() for high in (None, 0.2))
+    assert even == wide == [False] * 4 + [True] * 3

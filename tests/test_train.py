@@ -13,9 +13,14 @@ from torch import Tensor, nn
 from small import Fixed, causal, gradients, random_pairs, random_rankings, random_tokens, rollout
 from tercih.algorithms import METHODS
 from tercih.algorithms.bradley_terry import BradleyTerry
+from tercih.algorithms.dapo import DAPO
 from tercih.algorithms.dpo import DPO
+from tercih.algorithms.dr_grpo import DrGRPO
+from tercih.algorithms.grpo import GRPO
+from tercih.algorithms.gspo import GSPO
 from tercih.algorithms.plackett_luce import PlackettLuce
 from tercih.algorithms.ppo import PPO
+from tercih.algorithms.rloo import RLOO
 from tercih.algorithms.sft import SFT
 from tercih.batches import Batch, Loss, Models, Term
 from tercih.method import Method
@@ -74,7 +79,40 @@ def ppo_ptx(dtype: torch.dtype) -> Case:
     return PPO(epochs=1, pretraining_coef=0.7), models, rollout(data.tokens, data.logp_BT, pretraining=text)
 
 
-CASES: tuple[Callable[[torch.dtype], Case], ...] = (sft, bradley_terry, davidson, plackett_luce, dpo, ppo, ppo_ptx)
+def grouped(method: Method, dtype: torch.dtype, *, flat: bool = False) -> Case:
+    """Groups of unlike sizes and lengths, not sampled by the policy itself; with `flat` some have one reward."""
+    models = policy_models(dtype)
+    made = random_tokens([2, 4, 3, 2, 3], holes=True)
+    noise_BT = torch.randn(made.loss_mask_BT.shape, dtype=dtype, generator=torch.Generator().manual_seed(3)) * 0.3
+    data = rollout(made, models.policy(made).logp_BT.detach() + torch.where(made.loss_mask_BT, noise_BT, 0.0))
+    if flat:
+        data = replace(data, reward_B=torch.where(made.prompt_of_B % 2 == 0, data.reward_B, 0.1))
+    return method, models, data
+
+
+def rloo(dtype: torch.dtype) -> Case:
+    return grouped(RLOO(kl_coef=0.5), dtype)
+
+
+def grpo(dtype: torch.dtype) -> Case:
+    return grouped(GRPO(kl_coef=0.5), dtype)
+
+
+def dr_grpo(dtype: torch.dtype) -> Case:
+    return grouped(DrGRPO(kl_coef=0.5, constant_length=7.0), dtype)
+
+
+def dapo(dtype: torch.dtype) -> Case:
+    return grouped(DAPO(minibatches=1), dtype, flat=True)
+
+
+def gspo(dtype: torch.dtype) -> Case:
+    return grouped(GSPO(kl_coef=0.5, clip_low=0.1, clip_high=0.15, minibatches=1), dtype)
+
+
+CASES: tuple[Callable[[torch.dtype], Case], ...] = (
+    sft, bradley_terry, davidson, plackett_luce, dpo, ppo, ppo_ptx, rloo, grpo, dr_grpo, dapo, gspo,
+)  # fmt: skip
 
 
 def one_step(case: Case, micro_rows: int) -> tuple[dict[str, float], dict[str, Tensor]]:

@@ -5,13 +5,13 @@ N comparisons, K places in a ranking, C reward components, V vocabulary, D hidde
 token of every response; `chosen_row_N` names, for every comparison, a row in 0..B-1.
 
 The suffix is also what the code reads: `Batch.take` keeps the entries of every field that belong to the prompts asked
-for, so that a batch can be cut between prompts (never inside one: its answers may share work) into micro-batches or
-ranks, and a new batch type needs its fields named well and nothing else.
+for, so that a batch can be cut between prompts into micro-batches or ranks, and a new batch type needs its fields named
+well and nothing else. Inside a prompt only those batches are cut that say so (`Batch.rows_alone`).
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -52,9 +52,13 @@ class Tokens:
         """Tokens of prompt and response together, of every row."""
         return self.prompt_len_P[self.prompt_of_B] + self.response_len_B
 
-    def take(self, prompts: Tensor) -> "Tokens":
-        """The given prompts (indices) with all their responses, cut to the longest of them."""
-        row = torch.isin(self.prompt_of_B, prompts).nonzero().squeeze(1)
+    def rows_of(self, prompts: Tensor) -> Tensor:
+        """The rows that are responses to these prompts."""
+        return torch.isin(self.prompt_of_B, prompts).nonzero().squeeze(1)
+
+    def take(self, prompts: Tensor, row: Tensor | None = None) -> "Tokens":
+        """The given prompts (indices) with all their responses, or only those in `row`, cut to the longest of them."""
+        row = self.rows_of(prompts) if row is None else row
         new_of_old = torch.full((self.prompts,), -1, device=prompts.device)
         new_of_old[prompts] = torch.arange(len(prompts), device=prompts.device)
         prompt_len_P, response_len_B = self.prompt_len_P[prompts], self.response_len_B[row]
@@ -76,7 +80,13 @@ class Tokens:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
-    """What one optimiser step reads. Alone it is demonstrations: tokens to be imitated."""
+    """What one optimiser step reads. Alone it is demonstrations: tokens to be imitated.
+
+    `rows_alone` says that the loss of a row reads nothing of another row, so that K answers to one prompt may be cut
+    apart where they are more than fit into a micro-batch.
+    """
+
+    rows_alone: ClassVar[bool] = False
 
     tokens: Tokens
 
@@ -93,10 +103,11 @@ class Batch:
         """Metrics of the data itself, whatever is trained on it."""
         return {}
 
-    def take(self, prompts: Tensor) -> Self:
-        """The part of the batch that belongs to these prompts; row numbers inside it are renumbered."""
-        tokens = self.tokens.take(prompts)
-        row = torch.isin(self.tokens.prompt_of_B, prompts).nonzero().squeeze(1)
+    def take(self, prompts: Tensor, row: Tensor | None = None) -> Self:
+        """The part of the batch that belongs to these prompts, or only the rows `row` of it; row numbers inside it are
+        renumbered."""
+        row = self.tokens.rows_of(prompts) if row is None else row
+        tokens = self.tokens.take(prompts, row)
         new_of_old = torch.full((self.tokens.rows,), -1, device=row.device)
         new_of_old[row] = torch.arange(len(row), device=row.device)
         by_axis = {"B": row, "P": prompts}
@@ -118,20 +129,46 @@ class Batch:
         return replace(self, **changed)  # type: ignore[arg-type]
 
     def split(self, rows: int) -> Iterator[Self]:
-        """Parts of at most `rows` responses each (more, where a single prompt has more), cut between prompts."""
+        """Parts of at most `rows` responses each, cut between prompts; a prompt that has more is one part, or several
+        where its rows stand alone."""
         if self.tokens.rows <= rows:
             yield self
             return
-        count_P = torch.bincount(self.tokens.prompt_of_B, minlength=self.tokens.prompts).tolist()
+        for prompts in self._packed(rows):
+            row, most = self.tokens.rows_of(prompts), rows if self.rows_alone else self.tokens.rows
+            for start in range(0, len(row), most):
+                yield self.take(prompts, row[start : start + most])
+
+    def _packed(self, rows: int) -> Iterator[Tensor]:
+        """Prompts in their order, as many at a time as have at most `rows` responses together, but at least one."""
         part: list[int] = []
         held = 0
+        count_P = torch.bincount(self.tokens.prompt_of_B, minlength=self.tokens.prompts).tolist()
         for prompt, count in enumerate(count_P):
             if part and held + count > rows:
-                yield self.take(torch.tensor(part, device=self.tokens.prompt_of_B.device))
+                yield torch.tensor(part, device=self.tokens.prompt_of_B.device)
                 part, held = [], 0
             part.append(prompt)
             held += count
-        yield self.take(torch.tensor(part, device=self.tokens.prompt_of_B.device))
+        yield torch.tensor(part, device=self.tokens.prompt_of_B.device)
+
+    def updates(self, epochs: int, minibatches: int, seed: int) -> Iterator[Self]:
+        """`epochs` walks through the batch, each cut between prompts into random minibatches, as equal as whole prompts
+        allow (the batch as it is where there is one)."""
+        if minibatches == 1:
+            yield from [self] * epochs
+            return
+        if self.tokens.prompts < minibatches:
+            raise ValueError(
+                f"minibatches is {minibatches}, but a rollout has only {self.tokens.prompts} prompts: ask more of them"
+                " (--rows), or set --method.minibatches"
+            )
+        for epoch in range(epochs):
+            order_P = torch.randperm(
+                self.tokens.prompts, generator=torch.Generator().manual_seed(seed * epochs + epoch)
+            )
+            for prompts in order_P.to(self.tokens.prompt_of_B.device).tensor_split(minibatches):
+                yield self.take(prompts)
 
     def to(self, device: torch.device | str) -> Self:
         moved = {f.name: getattr(self, f.name) for f in fields(self)}
@@ -198,9 +235,39 @@ class Rollout(Batch):
     pretraining: Batch | None = None
     measured: Mapping[str, "Mean"] = field(default_factory=dict)
 
+    @property
+    def spread_P(self) -> Tensor:
+        """Where the responses to a prompt do not all have the same reward, shape (P,)."""
+        empty_P, prompt_of_B = self.reward_B.new_zeros(self.tokens.prompts), self.tokens.prompt_of_B
+        high_P = empty_P.scatter_reduce(0, prompt_of_B, self.reward_B, "amax", include_self=False)
+        low_P = empty_P.scatter_reduce(0, prompt_of_B, self.reward_B, "amin", include_self=False)
+        return torch.gt(high_P, low_P)
+
     def describe(self) -> dict[str, "Mean"]:
-        parts = {name: (part_B.sum(), torch.tensor(float(len(part_B)))) for name, part_B in self.parts.items()}
-        return parts | dict(self.measured)
+        """Of everything that was sampled, also of what a method leaves out; `spread` only where there are groups."""
+        mask_BT, rows = self.tokens.loss_mask_BT, torch.tensor(float(self.tokens.rows))
+        parts: dict[str, Mean] = {name: (part_B.sum(), rows) for name, part_B in self.parts.items()}
+        if self.tokens.rows > self.tokens.prompts:
+            parts["spread"] = self.spread_P.sum(), torch.tensor(float(self.tokens.prompts))
+        return parts | {
+            "reward": (self.reward_B.sum(), rows),
+            "entropy": (torch.where(mask_BT, -self.logp_BT, 0.0).sum(), mask_BT.sum()),
+            "response_length": (self.tokens.response_len_B.sum(), rows),
+            "ended": (self.ended_B.sum(), rows),
+            **self.measured,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Compared(Batch):
+    """Responses during the updates of a method without a critic: each has one advantage, from a comparison with the
+    others to its prompt. `old_logp_BT` is that of the rollout; log π0 is there where the method penalises KL."""
+
+    rows_alone = True
+
+    old_logp_BT: Tensor
+    advantage_B: Tensor
+    reference_logp_BT: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)

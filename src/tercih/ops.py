@@ -6,7 +6,7 @@ Shape suffixes as in `tercih.batches`. A `mask` is boolean and of the same shape
 import torch
 from torch import Tensor
 
-from tercih.batches import Mean
+from tercih.batches import Compared, Mean
 
 
 def total(x: Tensor, mask: Tensor) -> Tensor:
@@ -29,6 +29,55 @@ def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
 def row_sum(x_BT: Tensor, mask_BT: Tensor) -> Tensor:
     """Sum over the tokens of every response, shape (B,)."""
     return torch.where(mask_BT, x_BT, 0.0).sum(1)
+
+
+def row_mean(x_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    """Mean over the tokens of every response, shape (B,)."""
+    return row_sum(x_BT, mask_BT) / mask_BT.sum(1).clamp(min=1)
+
+
+def group_size(group_B: Tensor) -> Tensor:
+    """How many rows the group of every row has, shape (B,). ValueError where a row has nobody to be compared with."""
+    size_B = torch.bincount(group_B)[group_B]
+    if bool((size_B < 2).any()):
+        raise ValueError(
+            f"prompt {int(group_B[size_B < 2][0])} of a rollout has only one response, but this method compares the"
+            " responses to a prompt with each other: sample at least 2 of each (--samples, or Rollouts(samples=…))"
+        )
+    return size_B
+
+
+def group_mean(x_B: Tensor, group_B: Tensor) -> Tensor:
+    """Mean of the group of every row, shape (B,); of equals exactly what they are."""
+    low_B = _lowest(x_B, group_B)
+    return low_B + _group_sum(x_B - low_B, group_B) / group_size(group_B)
+
+
+def mean_of_others(x_B: Tensor, group_B: Tensor) -> Tensor:
+    """Mean of the group of every row without the row itself, shape (B,); of equals exactly what they are."""
+    low_B = _lowest(x_B, group_B)
+    above_B = x_B - low_B
+    return low_B + (_group_sum(above_B, group_B) - above_B) / (group_size(group_B) - 1)
+
+
+def group_normalised(x_B: Tensor, group_B: Tensor) -> Tensor:
+    """Group mean 0 and standard deviation 1, shape (B,); exactly 0 in a group of equals.
+
+    GRPO's advantage (Shao et al. 2024, §4.1.2), which does not say which deviation: unbiased (ddof 1), and + 1e-4 so
+    that rounding is not blown up, as in TRL.
+    """
+    centred_B = x_B - group_mean(x_B, group_B)
+    variance_B = _group_sum(centred_B**2, group_B) / (group_size(group_B) - 1)
+    return centred_B / (variance_B.sqrt() + 1e-4)
+
+
+def _group_sum(x_B: Tensor, group_B: Tensor) -> Tensor:
+    return x_B.new_zeros(int(group_B.max()) + 1).index_add(0, group_B, x_B)[group_B]
+
+
+def _lowest(x_B: Tensor, group_B: Tensor) -> Tensor:
+    empty_P = x_B.new_zeros(int(group_B.max()) + 1)
+    return empty_P.scatter_reduce(0, group_B, x_B, "amin", include_self=False)[group_B]
 
 
 def whiten(x: Tensor, mask: Tensor, *, shift_mean: bool = True) -> Tensor:
@@ -59,10 +108,23 @@ def gae(reward_BT: Tensor, value_BT: Tensor, mask_BT: Tensor, gamma: float, lam:
     return advantage_BT
 
 
-def clipped_surrogate(logp: Tensor, old_logp: Tensor, advantage: Tensor, clip: float) -> Tensor:
-    """The PPO loss of every action, not yet reduced (Schulman et al. 2017, eq. 7)."""
+def clipped_surrogate(
+    logp: Tensor, old_logp: Tensor, advantage: Tensor, clip: float, clip_high: float | None = None
+) -> Tensor:
+    """The PPO loss of every action, not yet reduced (Schulman et al. 2017, eq. 7); the ratio may rise by `clip_high`
+    where that is another bound than `clip`, by which it may fall."""
     ratio = (logp - old_logp).exp()
-    return torch.max(-ratio * advantage, -ratio.clamp(1 - clip, 1 + clip) * advantage)
+    near = ratio.clamp(1 - clip, 1 + (clip if clip_high is None else clip_high))
+    return torch.max(-ratio * advantage, -near * advantage)
+
+
+def is_clipped(
+    logp: Tensor, old_logp: Tensor, advantage: Tensor, clip: float, clip_high: float | None = None
+) -> Tensor:
+    """Where `clipped_surrogate` has no gradient left: the ratio has gone as far as it may, the way A favours."""
+    ratio = (logp.detach() - old_logp).exp()
+    high = ratio > 1 + (clip if clip_high is None else clip_high)
+    return torch.where(advantage > 0, high, (advantage < 0) & (ratio < 1 - clip))
 
 
 def last_index(mask_BT: Tensor) -> Tensor:
@@ -81,6 +143,14 @@ def kl3(logp: Tensor, reference_logp: Tensor) -> Tensor:
     """π0/π − 1 − log(π0/π): unbiased, never negative, low variance (Schulman's k3)."""
     difference = reference_logp - logp
     return difference.exp() - 1 - difference
+
+
+def kl_metric(batch: Compared) -> dict[str, Mean]:
+    """Nats per response between the policy that sampled and the reference, where the reference was asked."""
+    if batch.reference_logp_BT is None:
+        return {}
+    kl_BT = kl1(batch.old_logp_BT, batch.reference_logp_BT)
+    return {"kl": mean_of(row_sum(kl_BT, batch.tokens.loss_mask_BT))}
 
 
 def adaptive_kl(coefficient: float, kl: float, *, target: float, episodes: int, horizon: float) -> float:

@@ -142,13 +142,9 @@ def test_accuracy_counts_decided_comparisons_alone() -> None:
     target_N3[torch.arange(6), torch.tensor([0, 1, 2, 0, 2, 0])] = 1
     score_B = torch.zeros(pairs.tokens.rows, dtype=torch.float64)
     score_B[pairs.first_row_N[3]] = 1.0
-    found = BradleyTerry().loss(Table(score_B), type(pairs)(**{**fields_of(pairs), "target_N3": target_N3}))
+    found = BradleyTerry().loss(Table(score_B), replace(pairs, target_N3=target_N3))
     total, count = found.metrics["accuracy"]
     assert (float(total), float(count)) == (1, 4), "equal scores are not right, whichever side was preferred"
-
-
-def fields_of(batch: object) -> dict[str, object]:
-    return {name: getattr(batch, name) for name in batch.__dataclass_fields__}  # type: ignore[attr-defined]
 
 
 def test_options_are_checked() -> None:

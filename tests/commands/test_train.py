@@ -78,6 +78,48 @@ def test_ppo_with_a_plain_function(shelf: Path) -> None:
     assert all(0 <= row["wanted_word"] <= 1 for row in metrics())
 
 
+GROUPS = ["--reward", "rewards.py:wanted_word", "--steps", 3, "--samples", 4, "--sampling.max-new-tokens", 6]
+
+
+@pytest.mark.parametrize("method", ["rloo", "grpo", "dr_grpo", "dapo", "gspo"])
+def test_methods_that_compare_the_responses_to_a_prompt(shelf: Path, method: str) -> None:
+    Path("rewards.py").write_text(REWARD)
+    said = train(shelf, method, "prompts", *GROUPS, "--optimisation.micro-rows", 3)
+    assert f"{method} on 8 records" in said
+    rows = metrics()
+    assert len(rows) == 3
+    assert all(0 <= row["wanted_word"] <= 1 and 0 <= row["spread"] <= 1 for row in rows)
+    assert all(("kl" in row) == (method in ("rloo", "grpo")) for row in rows if "loss" in row)
+    AutoModelForCausalLM.from_pretrained("out/model")
+
+
+@pytest.mark.learns
+@pytest.mark.parametrize("method", ["rloo", "grpo", "dr_grpo", "dapo", "gspo"])
+def test_they_learn_what_is_rewarded_from_the_command_line(shelf: Path, method: str) -> None:
+    Path("rewards.py").write_text(REWARD.replace("float(wanted in completion.split())", "-float(len(completion))"))
+    options = ["--reward", "rewards.py:wanted_word", "--steps", 25, "--sampling.max-new-tokens", 6]
+    clip = {"gspo": ["--method.clip-low", 0.2, "--method.clip-high", 0.2]}
+    train(shelf, method, "prompts", *options, *clip.get(method, []))
+    rows = metrics()
+    assert rows[-1]["reward"] > rows[0]["reward"] + 1
+    assert rows[-1]["response_length"] < rows[0]["response_length"]
+
+
+def test_groups_of_8_unless_said_otherwise(shelf: Path) -> None:
+    Path("rewards.py").write_text(REWARD)
+    options = ["--reward", "rewards.py:wanted_word", "--steps", 1, "--sampling.max-new-tokens", 2]
+    train(shelf, "rloo", "prompts", *options, "--method.kl-coef", 0)
+    assert json.loads(Path("out/run.json").read_text())["config"]["samples"] is None
+
+
+def test_dapo_asks_further_prompts_and_shortens_long_responses(shelf: Path) -> None:
+    Path("rewards.py").write_text(REWARD.replace("float(wanted in completion.split())", "0.0"))
+    train(shelf, "dapo", "prompts", *GROUPS, "--method.refills", 0)
+    assert all(row["spread"] == 0 and "loss" not in row for row in metrics())
+    train(shelf, "dapo", "prompts", *GROUPS, "--rewards.overlong-buffer", 6, out="shaped")
+    assert all(row["spread"] > 0 and -1 <= row["reward"] < 0 and row["wanted_word"] == 0 for row in metrics("shaped"))
+
+
 def test_ppo_with_a_reward_model(shelf: Path) -> None:
     said = train(shelf, "bradley_terry", "pairs", out="reward")
     assert f"tercih train ppo --model {shelf / 'model'} --reward reward/model" in said

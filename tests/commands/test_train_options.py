@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from commands.workshop import DATA, Outcome, tercih, write_rows
+from tercih.algorithms import METHODS
+from tercih.algorithms.grpo import GRPO
 from tercih.algorithms.ppo import PPO
 from tercih.commands.one_stage import build_models, weighed
 from tercih.commands.train_options import Rewards, configure
@@ -70,13 +72,17 @@ def refused(outcome: Outcome, error: str) -> None:
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_gives_the_defaults(name: str) -> None:
     paper = PRESETS[name]
-    config = configure(PPO, "ppo", ["--preset", name, *REQUIRED, "--reward", "runs/reward/model"])
+    (method,) = (known for known, kind in METHODS.items() if kind is type(paper.policy.method))
+    config = configure(METHODS[method], method, ["--preset", name, *REQUIRED, "--reward", "runs/reward/model"])
     assert (config.method, config.optimisation, config.sampling) == (
         paper.policy.method, paper.policy.optimisation, paper.sampling,
     )  # fmt: skip
-    assert (config.value, config.rows, config.steps) == (paper.policy.value, 512, paper.policy.steps)
+    assert (config.value, config.rows, config.samples_each, config.steps) == (
+        paper.policy.value, paper.policy.prompts_per_step, paper.policy.samples, paper.policy.steps,
+    )  # fmt: skip
     assert config.rewards == Rewards(
         missing_end_penalty=paper.policy.missing_end_penalty,
+        overlong_buffer=paper.overlong_buffer,
         truncate_at=paper.policy.truncate_at,
         truncate_after=paper.policy.truncate_after,
         missing_score=paper.policy.missing_score,
@@ -116,12 +122,48 @@ def test_presets_that_cannot_be_used(shelf: Path, ppo: Command) -> None:
     refused(ppo("--preset", "openai"), known)
     dpo = ["train", "dpo", "--model", shelf / "model", "--data", shelf / "pairs.jsonl", "--out", "out"]
     refused(tercih(*dpo, "--preset", "ziegler2019"), "the preset ziegler2019 is of ppo, not of dpo")
+    refused(ppo("--preset", "liu2025"), "the preset liu2025 is of dr_grpo, not of ppo")
     refused(ppo("--preset", "ziegler2019", "--config", "c.json"), "--preset and --config both give the defaults")
     text = "--method.pretraining-coef mixes in texts; name them with --pretraining, or set it to 0"
     refused(ppo("--preset", "instructgpt", "--reward", "rewards.py:one"), text)
     pairs = ["--pretraining", shelf / "pairs.jsonl"]
     refused(ppo("--preset", "instructgpt", "--reward", "rewards.py:one", *pairs), "pairs.jsonl holds other records")
     refused(ppo("--reward", "rewards.py:one", *pairs), "--pretraining has no effect, because there is no --method.pre")
+
+
+# Groups
+
+
+def test_how_many_responses_a_prompt_gets() -> None:
+    for kind, name, given, samples in (
+        (PPO, "ppo", [], 1),
+        (GRPO, "grpo", [], 8),
+        (GRPO, "grpo", [2], 2),
+        (PPO, "ppo", [3], 3),
+    ):
+        options = ["--samples", *map(str, given)] if given else []
+        assert configure(kind, name, [*REQUIRED, *options]).samples_each == samples
+
+
+def test_one_response_is_no_group(shelf: Path) -> None:
+    Path("rewards.py").write_text(FUNCTIONS)
+    where = ["--model", shelf / "model", "--data", shelf / "prompts.jsonl", "--out", "out", *SMALL]
+    reward = ["--reward", "rewards.py:words"]
+    refused(tercih("train", "grpo", *where, *reward, "--samples", 1), "--samples must be >= 2, because this method")
+    refused(tercih("train", "ppo", *where, *reward, "--samples", 0), "samples must be >= 1, got 0")
+    refused(tercih("train", "sft", *where[:6], "--samples", 2), "--samples has no effect, because sft does not sample")
+
+
+def test_several_responses_for_ppo(ppo: Command) -> None:
+    succeeded(ppo("--reward", "rewards.py:words", "--samples", 3, "--optimisation.micro-rows", 2))
+    assert "spread" in rows()[0]
+
+
+def test_overlong_responses(ppo: Command) -> None:
+    refused(ppo("--reward", "rewards.py:one", "--rewards.overlong-buffer", 7), "overlong-buffer is 7, more than")
+    refused(ppo("--reward", "rewards.py:one", "--rewards.overlong-penalty", 7), "there is no --rewards.overlong-buffer")
+    succeeded(ppo("--reward", "rewards.py:one", "--rewards.overlong-buffer", 3, "--rewards.overlong-penalty", 2))
+    assert all(-1 <= row["reward"] < 1 for row in rows())
 
 
 # Temperature and values

@@ -9,17 +9,38 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
+from tercih.algorithms import grpo as grpo_module
+from tercih.algorithms import gspo as gspo_module
 from tercih.algorithms import ppo as ppo_module
 from tercih.algorithms.bradley_terry import BradleyTerry
+from tercih.algorithms.dapo import DAPO
 from tercih.algorithms.dpo import DPO
+from tercih.algorithms.dr_grpo import DrGRPO
+from tercih.algorithms.grpo import GRPO
+from tercih.algorithms.gspo import GSPO
 from tercih.algorithms.plackett_luce import PlackettLuce
 from tercih.algorithms.ppo import PPO, PPOBatch, Pretraining
+from tercih.algorithms.rloo import RLOO
 from tercih.algorithms.sft import SFT
-from tercih.batches import Batch, Loss, Models, Pairs, Rankings, Term
-from tercih.conformance import PROOFS, best_of_n, bradley_terry, dpo, plackett_luce, ppo, sft, verify
+from tercih.batches import Batch, Compared, Loss, Models, Pairs, Rankings, Term
+from tercih.conformance import (
+    PROOFS,
+    best_of_n,
+    bradley_terry,
+    dapo,
+    dpo,
+    dr_grpo,
+    grpo,
+    gspo,
+    plackett_luce,
+    ppo,
+    rloo,
+    sft,
+    verify,
+)
 from tercih.conformance.lab import Lab
-from tercih.method import State
-from tercih.ops import kl3, row_sum
+from tercih.method import Method, State
+from tercih.ops import clipped_surrogate, group_mean, group_normalised, kl1, kl3, mean_of_others, row_mean, row_sum
 
 pytestmark = pytest.mark.learns
 
@@ -206,6 +227,167 @@ class WithoutReference(DPO):
         yield replace(data, reference_logp_B=torch.zeros(data.tokens.rows, dtype=torch.float64))
 
 
+class Negated(Method):
+    """The policy's term has its sign flipped. Mixed into a method."""
+
+    def loss(self, policy: nn.Module, batch: Any) -> Loss:
+        loss = super().loss(policy, batch)
+        return replace(loss, terms={**loss.terms, "policy": replace(loss.terms["policy"], weight=-1.0)})
+
+
+class NegatedRLOO(Negated, RLOO): ...
+
+
+class NegatedGRPO(Negated, GRPO): ...
+
+
+class NegatedDrGRPO(Negated, DrGRPO): ...
+
+
+class NegatedDAPO(Negated, DAPO): ...
+
+
+class NegatedGSPO(Negated, GSPO): ...
+
+
+def with_advantage(kind: type[Any], advantage: Callable[[Tensor, Tensor], Tensor]) -> type[Any]:
+    """Another comparison of rewards with those of the group."""
+
+    class Replaced(kind):  # type: ignore[misc]
+        def batches(self, data: Any, models: Models, state: State) -> Any:
+            whole = advantage(data.reward_B, data.tokens.prompt_of_B)
+            for batch in replace(self, minibatches=1)._batches(data, models, state):
+                yield from replace(batch, advantage_B=whole).updates(1, self.minibatches, seed=data.version)
+
+        def _batches(self, data: Any, models: Models, state: State) -> Any:
+            return kind.batches(self, data, models, state)
+
+    return Replaced
+
+
+def batch_normalised(reward_B: Tensor, prompt_of_B: Tensor) -> Tensor:
+    """Whitened over the whole rollout, whatever the groups."""
+    return (reward_B - reward_B.mean()) / (reward_B.std() + 1e-4)
+
+
+def leave_one_out(reward_B: Tensor, prompt_of_B: Tensor) -> Tensor:
+    return reward_B - mean_of_others(reward_B, prompt_of_B)
+
+
+def centred(reward_B: Tensor, prompt_of_B: Tensor) -> Tensor:
+    return reward_B - group_mean(reward_B, prompt_of_B)
+
+
+class GroupMeanRLOO(RLOO):
+    """A response is its own baseline, too."""
+
+    def batches(self, data: Any, models: Models, state: State) -> Any:
+        for batch in RLOO.batches(self, data, models, state):
+            yield replace(batch, advantage_B=centred(batch.advantage_B, data.tokens.prompt_of_B) * 2 / 3)  # type: ignore[arg-type,union-attr,call-arg]
+
+
+class PerTokenRLOO(RLOO):
+    """The mean log-probability of a token in place of the response's."""
+
+    def loss(self, policy: nn.Module, batch: Compared) -> Loss:
+        logp_B = row_mean(policy(batch.tokens).logp_BT, batch.tokens.loss_mask_BT)
+        return Loss(terms={"policy": Term(-(batch.advantage_B * logp_B).sum(), per="rows")}, metrics={})
+
+
+class LowKL(RLOO):
+    """The KL penalty is halved."""
+
+    def batches(self, data: Any, models: Models, state: State) -> Any:
+        return RLOO.batches(RLOO(kl_coef=self.kl_coef / 2), data, models, state)
+
+
+class TokenMeanGRPO(GRPO):
+    """DAPO's mean: over all tokens."""
+
+    def loss(self, policy: nn.Module, batch: Compared) -> Loss:
+        whole = DrGRPO(kl_coef=self.kl_coef, clip=self.clip).loss(policy, batch)
+        return replace(whole, terms={name: replace(term, per="tokens") for name, term in whole.terms.items()})
+
+
+class SumOverTokensGRPO(GRPO):
+    """Dr. GRPO's loss under GRPO's advantages."""
+
+    def loss(self, policy: nn.Module, batch: Compared) -> Loss:
+        return DrGRPO(kl_coef=self.kl_coef, clip=self.clip, constant_length=2.0).loss(policy, batch)
+
+
+class UnclippedGRPO(GRPO):
+    def loss(self, policy: nn.Module, batch: Compared) -> Loss:
+        return GRPO.loss(GRPO(kl_coef=self.kl_coef, clip=1e9), policy, batch)
+
+
+class PerResponseDrGRPO(DrGRPO):
+    """GRPO's loss under Dr. GRPO's advantages."""
+
+    def loss(self, policy: nn.Module, batch: Compared) -> Loss:
+        return GRPO.loss(GRPO(kl_coef=self.kl_coef, clip=self.clip), policy, batch)
+
+
+class VaryingLength(DrGRPO):
+    """The longest response of the batch in place of the constant."""
+
+    def loss(self, policy: nn.Module, batch: Compared) -> Loss:
+        longest = float(batch.tokens.response_len_B.max())
+        return DrGRPO.loss(replace(self, constant_length=longest), policy, batch)
+
+
+class EvenClip(DAPO):
+    """What falls may fall as far as what rises may rise."""
+
+    def loss(self, policy: nn.Module, batch: Compared) -> Loss:
+        return DAPO.loss(replace(self, clip_low=self.clip_high), policy, batch)
+
+
+class TurnedClip(DAPO):
+    def loss(self, policy: nn.Module, batch: Compared) -> Loss:
+        return DAPO.loss(replace(self, clip_low=self.clip_high, clip_high=self.clip_low), policy, batch)
+
+
+class PerResponseDAPO(DAPO):
+    """A mean over each response first."""
+
+    def loss(self, policy: nn.Module, batch: Compared) -> Loss:
+        mask_BT = batch.tokens.loss_mask_BT
+        loss_BT = clipped_surrogate(
+            policy(batch.tokens).logp_BT, batch.old_logp_BT, batch.advantage_B[:, None], self.clip_low, self.clip_high
+        )
+        return Loss(terms={"policy": Term(row_mean(loss_BT, mask_BT).sum(), per="rows")}, metrics={})
+
+
+class TokenRatioGSPO(GSPO):
+    """GRPO's ratio of every token, with the clips as they are."""
+
+    def loss(self, policy: nn.Module, batch: Compared) -> Loss:
+        loss = GSPO.loss(self, policy, batch)
+        surrogate_BT = clipped_surrogate(
+            policy(batch.tokens).logp_BT, batch.old_logp_BT, batch.advantage_B[:, None], self.clip_low, self.clip_high
+        )
+        term = Term(row_mean(surrogate_BT, batch.tokens.loss_mask_BT).sum(), per="rows")
+        return replace(loss, terms={**loss.terms, "policy": term})
+
+
+class WholeRatioGSPO(GSPO):
+    """π(y)/π_old(y) itself, without the length's root."""
+
+    def loss(self, policy: nn.Module, batch: Compared) -> Loss:
+        loss, mask_BT = GSPO.loss(self, policy, batch), batch.tokens.loss_mask_BT
+        logp_B, old_B = row_sum(policy(batch.tokens).logp_BT, mask_BT), row_sum(batch.old_logp_BT, mask_BT)
+        surrogate_B = clipped_surrogate(logp_B, old_B, batch.advantage_B, self.clip_low, self.clip_high)
+        return replace(loss, terms={**loss.terms, "policy": Term(surrogate_B.sum(), per="rows")})
+
+
+class WiderClipGSPO(GSPO):
+    """One bound for both sides."""
+
+    def loss(self, policy: nn.Module, batch: Compared) -> Loss:
+        return GSPO.loss(replace(self, clip_low=self.clip_high), policy, batch)
+
+
 def best_of_two(score_PN: Tensor) -> Tensor:
     return score_PN[:, :2].argmax(1)
 
@@ -236,6 +418,56 @@ MUTANTS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
             "no reference": ForgetsReference,
             "stale log-probabilities": StaleLogp,
             "coefficient not adapted": Unadapted,
+        },
+    ),
+    "rloo": (
+        rloo.prove,
+        {
+            "sign": NegatedRLOO,
+            "group mean": GroupMeanRLOO,
+            "per token": PerTokenRLOO,
+            "half the KL": LowKL,
+        },
+    ),
+    "grpo": (
+        grpo.prove,
+        {
+            "sign": NegatedGRPO,
+            "without spread": with_advantage(GRPO, centred),
+            "normalised over the batch": with_advantage(GRPO, batch_normalised),
+            "mean over all tokens": TokenMeanGRPO,
+            "sum over tokens": SumOverTokensGRPO,
+            "unclipped": UnclippedGRPO,
+        },
+    ),
+    "dr_grpo": (
+        dr_grpo.prove,
+        {
+            "sign": NegatedDrGRPO,
+            "with spread": with_advantage(DrGRPO, group_normalised),
+            "leave one out": with_advantage(DrGRPO, leave_one_out),
+            "mean over each response": PerResponseDrGRPO,
+            "a length that varies": VaryingLength,
+        },
+    ),
+    "dapo": (
+        dapo.prove,
+        {
+            "sign": NegatedDAPO,
+            "even clip": EvenClip,
+            "clips turned round": TurnedClip,
+            "groups without spread counted": dapo.Undropped,
+            "mean over each response": PerResponseDAPO,
+        },
+    ),
+    "gspo": (
+        gspo.prove,
+        {
+            "sign": NegatedGSPO,
+            "ratios of tokens": TokenRatioGSPO,
+            "ratio without the root": WholeRatioGSPO,
+            "even clip": WiderClipGSPO,
+            "without spread": with_advantage(GSPO, centred),
         },
     ),
     "dpo": (
@@ -283,3 +515,12 @@ def test_another_kl_estimate_in_the_reward_fails(monkeypatch: pytest.MonkeyPatch
     """k3 is unbiased for the KL, but its gradient as a penalty is another's."""
     monkeypatch.setattr(ppo_module, "kl1", kl3)
     assert status(monkeypatch, "ppo", PPO) == "failed"
+
+
+@pytest.mark.parametrize(("name", "module", "kind"), [("grpo", grpo_module, GRPO), ("gspo", gspo_module, GSPO)])
+def test_another_kl_estimate_in_the_loss_fails(
+    monkeypatch: pytest.MonkeyPatch, name: str, module: Any, kind: type[Any]
+) -> None:
+    """k1 is unbiased for the KL, but as a loss its gradient is 0 on average."""
+    monkeypatch.setattr(module, "kl3", kl1)
+    assert status(monkeypatch, name, kind) == "failed"

@@ -9,8 +9,13 @@ import pytest
 import torch
 
 from tercih.algorithms.bradley_terry import BradleyTerry
+from tercih.algorithms.dapo import DAPO
+from tercih.algorithms.dr_grpo import DrGRPO
+from tercih.algorithms.grpo import GRPO
+from tercih.algorithms.gspo import GSPO
 from tercih.algorithms.plackett_luce import PlackettLuce
 from tercih.algorithms.ppo import PPO
+from tercih.algorithms.rloo import RLOO
 from tercih.batches import Batch, Models
 from tercih.data import collate
 from tercih.data.tokenize import Tokenizer
@@ -18,6 +23,7 @@ from tercih.models.language_model import LanguageModel, Reference
 from tercih.models.load import load_causal, load_policy
 from tercih.models.reward_model import RewardModel
 from tercih.optimisation import Optimisation, TFAdam
+from tercih.recipes.preset import PPOPreset
 from tercih.recipes.presets import PRESETS, preset
 from tercih.recipes.scratch import ScratchModel, make_model, windows
 from tercih.recipes.stages import PolicySettings
@@ -28,11 +34,12 @@ from tercih.rollout.sampling import Sampling
 from tercih.train import fit
 
 TEXTS = ["The film was good. I liked it.", "The film was bad. I left.", "A quiet film about a dog."] * 4
+OF_PPO = {name: paper for name, paper in PRESETS.items() if isinstance(paper, PPOPreset)}
 SIZE = ScratchModel(vocabulary=300, hidden=16, layers=1, heads=2, context=64)
 
 
 def test_ziegler2019() -> None:
-    paper = preset("ziegler2019")
+    paper = OF_PPO["ziegler2019"]
     assert paper.sampling == Sampling(max_new_tokens=24, temperature=0.7, top_k=0, top_p=1.0, ignore_eos=True)
     assert paper.policy == PolicySettings(
         steps=1953,
@@ -59,7 +66,7 @@ def test_ziegler2019() -> None:
 
 
 def test_stiennon2020() -> None:
-    paper = preset("stiennon2020")
+    paper = OF_PPO["stiennon2020"]
     method, optimisation = paper.policy.method, paper.policy.optimisation
     assert method == PPO(kl_coef=0.05, kl_target=None, value_coef=0.1, lam=0.95, epochs=4, minibatches=1)
     assert optimisation == Optimisation(lr=1.5e-5, schedule="linear", eps=1e-5, max_norm=None)
@@ -71,7 +78,7 @@ def test_stiennon2020() -> None:
 
 
 def test_instructgpt() -> None:
-    paper = preset("instructgpt")
+    paper = OF_PPO["instructgpt"]
     assert paper.policy.method == PPO(kl_coef=0.02, kl_target=None, epochs=1, minibatches=8, pretraining_coef=27.8)
     assert paper.policy.optimisation == Optimisation(lr=9.65e-6, schedule="constant", warmup=0.02, betas=(0.9, 0.95))
     assert (paper.policy.steps, paper.policy.prompts_per_step, paper.policy.value) == (500, 512, "separate")
@@ -86,6 +93,24 @@ def test_presets_agree_with_themselves(paper: object) -> None:
     for name in paper.unverified:  # type: ignore[attr-defined]
         attrgetter(name)(paper)  # names a value that is there
     assert paper.policy.ignore_eos == paper.sampling.ignore_eos  # type: ignore[attr-defined]
+
+
+def test_methods_that_compare() -> None:
+    found = {name: paper.policy for name, paper in PRESETS.items() if name not in OF_PPO}
+    methods = [RLOO(kl_coef=0.03), GRPO(), DrGRPO(constant_length=3000, minibatches=8), DAPO(), GSPO()]
+    assert [policy.method for policy in found.values()] == methods, "the defaults, but for Dr. GRPO's, are the papers'"
+    sizes = {name: (policy.prompts_per_step, policy.samples) for name, policy in found.items()}
+    assert sizes == {
+        "ahmadian2024": (256, 2), "shao2024": (16, 64), "liu2025": (128, 8), "yu2025": (512, 16), "zheng2025": (128, 8),
+    }  # fmt: skip
+    assert {policy.optimisation.lr for policy in found.values()} == {1e-6}
+    dapo = PRESETS["yu2025"]
+    assert (dapo.sampling.max_new_tokens, dapo.overlong_buffer, dapo.policy.optimisation.weight_decay) == (
+        20480,
+        4096,
+        0.1,
+    )
+    assert PRESETS["liu2025"].sampling == Sampling(max_new_tokens=3000)
 
 
 def test_an_unknown_name_is_told_the_known_ones() -> None:
@@ -115,7 +140,8 @@ def folder(tmp_path: Path) -> Path:
 def test_a_step_of_each_preset_runs(folder: Path, name: str) -> None:
     """With fewer and shorter responses; PPO-ptx with text of its own, whose share of the loss is felt."""
     paper = preset(name)
-    policy = load_policy(folder, value=paper.policy.value)
+    method = paper.policy.method
+    policy = load_policy(folder, value=paper.policy.value if method.needs_values else None)
     policy.temperature = paper.sampling.temperature
     tokenizer = Tokenizer.load(folder)
     text = Batch(tokens=collate.collate(windows(TEXTS, tokenizer, length=8, most=1)))
@@ -130,11 +156,12 @@ def test_a_step_of_each_preset_runs(folder: Path, name: str) -> None:
         sampling=replace(paper.sampling, max_new_tokens=6),
         steps=2,
         prompts_per_step=16,
-        pretraining=(lambda step: text) if paper.policy.method.pretraining_coef else None,
+        samples=min(paper.policy.samples, 4),
+        pretraining=(lambda step: text) if name == "instructgpt" else None,
     )
     models = Models(policy=policy, reference=Reference(policy))
     before = {name: p.clone() for name, p in policy.named_parameters()}
-    metrics = fit(paper.policy.method, models, rollouts, paper.policy.optimisation)
+    metrics = fit(method, models, rollouts, paper.policy.optimisation)
     assert math.isfinite(metrics["loss"])
     assert ("pretraining_nats_per_token" in metrics) == (name == "instructgpt")
     if paper.sampling.ignore_eos:
@@ -145,9 +172,9 @@ def test_a_step_of_each_preset_runs(folder: Path, name: str) -> None:
 
 
 @pytest.mark.recipe
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", OF_PPO)
 def test_a_step_of_each_reward_model_runs(folder: Path, name: str) -> None:
-    recipe = preset(name).reward
+    recipe = OF_PPO[name].reward
     tokenizer = Tokenizer.load(folder)
     items = tuple(Text(prompt="The film", completion=f" was good {i}.") for i in range(4))
     rankings = [Ranking(items=items, order=(2, 0, 3, 1), rater="r")]

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from tercih.records import Item, Text
-from tercih.rewards import Combiner, FunctionReward, RewardError, Scores
+from tercih.rewards import Combiner, FunctionReward, Overlong, RewardError, Scores
+from tercih.rewards.combine import overlong
 
 ITEMS = [Text(prompt="p", completion="x" * n) for n in (1, 2, 3, 4)]
 ENDED = torch.tensor([True, True, False, True])
@@ -107,3 +108,25 @@ def test_bad_settings_are_refused() -> None:
 def test_it_keeps_the_sources_precision() -> None:
     reward_B: Tensor = Combiner(sources=[LENGTH], missing_end_penalty=1.0)(ITEMS, ENDED)[0]
     assert reward_B.dtype == torch.float32
+
+
+def test_overlong_by_hand() -> None:
+    """Yu et al. 2025, eq. 13, with 20 tokens at the most and a buffer of 4."""
+    length_B = torch.tensor([1.0, 16.0, 17.0, 19.0, 20.0, 25.0])
+    assert overlong(length_B, 20, 4).tolist() == [0, 0, -0.25, -0.75, -1, -1]
+
+
+def test_overlong_responses_lose_after_clipping() -> None:
+    items = [Text(prompt="p", completion="x", completion_ids=(3,) * n) for n in (1, 8, 9, 10)]
+    combiner = Combiner(sources=[LENGTH], clip=0.5, overlong=Overlong(longest=10, buffer=2, penalty=3.0))
+    reward_B, parts = combiner(items, ENDED)
+    assert reward_B.tolist() == [0.5, 0.5, -1.0, -2.5]
+    assert parts["length"].tolist() == [1] * 4
+
+
+def test_a_buffer_that_cannot_be() -> None:
+    for buffer in (0, 11):
+        with pytest.raises(ValueError, match=rf"must be of 1 to 10 tokens, the longest there are; got {buffer}"):
+            Overlong(longest=10, buffer=buffer)
+    with pytest.raises(ValueError, match="the penalty of overlong responses must be >= 0, got -1"):
+        Overlong(longest=10, buffer=1, penalty=-1)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tercih.batches import Batch, Loss, Models, Rollout, Term, Want
-from tercih.method import Method, State
+from tercih.method import Method, State, check
 from tercih.ops import adaptive_kl, clipped_surrogate, gae, kl1, last_index, mean_of, row_sum, total, whiten
 
 
@@ -34,13 +34,13 @@ def clipped_value_loss(value: Tensor, old_value: Tensor, target: Tensor, clip: f
 class PPOBatch(Batch):
     """A rollout with what the updates need; everything was computed before the first of them."""
 
+    rows_alone = True
+
     old_logp_BT: Tensor
     reference_logp_BT: Tensor
     old_value_BT: Tensor
     advantage_BT: Tensor
     return_BT: Tensor
-    reward_B: Tensor
-    ended_B: Tensor
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,12 +79,8 @@ class PPO(Method):
     pretraining_coef: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("kl_coef", "clip", "value_clip", "value_coef", "entropy_coef", "pretraining_coef"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"ppo.{name} must be >= 0, got {getattr(self, name)}")
-        for name in ("kl_horizon", "epochs", "minibatches"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"ppo.{name} must be > 0, got {getattr(self, name)}")
+        nonnegative = ("kl_coef", "clip", "value_clip", "value_coef", "entropy_coef", "pretraining_coef")
+        check(self, "ppo", at_least_0=nonnegative, above_0=("kl_horizon", "epochs", "minibatches"))
         for name in ("gamma", "lam"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"ppo.{name} must be in [0, 1], got {getattr(self, name)}")
@@ -101,12 +97,11 @@ class PPO(Method):
             raise ValueError(
                 "ppo.pretraining_coef > 0 needs rollouts with pre-training text: give the sampler `pretraining`"
             )
-        for epoch in range(self.epochs):
-            for part in shuffled_parts(batch, self.minibatches, seed=state["updates"] * self.epochs + epoch):
-                if self.pretraining_coef and data.pretraining is not None:
-                    yield part, Pretraining(tokens=data.pretraining.tokens)
-                else:
-                    yield part
+        for part in batch.updates(self.epochs, self.minibatches, seed=state["updates"]):
+            if self.pretraining_coef and data.pretraining is not None:
+                yield part, Pretraining(tokens=data.pretraining.tokens)
+            else:
+                yield part
 
     def prepare(self, data: Rollout, models: Models, kl_coef: float) -> PPOBatch:
         """Advantages and returns of a rollout, before any update changes the policy."""
@@ -130,8 +125,6 @@ class PPO(Method):
             old_value_BT=value_BT,
             advantage_BT=advantage_BT,
             return_BT=return_BT,
-            reward_B=data.reward_B,
-            ended_B=data.ended_B,
         )
 
     def loss(self, policy: nn.Module, batch: Batch) -> Loss:
@@ -162,14 +155,10 @@ class PPO(Method):
         mask_BT = batch.tokens.loss_mask_BT
         ratio_BT = (logp_BT.detach() - batch.old_logp_BT).exp()
         return {
-            "reward": mean_of(batch.reward_B),
             # nats per response between the policy that sampled and the reference
             "kl": mean_of(row_sum(kl1(batch.old_logp_BT, batch.reference_logp_BT), mask_BT)),
-            "entropy": mean_of(-batch.old_logp_BT, mask_BT),
             "clip_fraction": mean_of(((ratio_BT - 1).abs() > self.clip).float(), mask_BT),
             "value_loss": mean_of(value_loss_BT, mask_BT),
-            "response_length": mean_of(batch.tokens.response_len_B.float()),
-            "ended": mean_of(batch.ended_B.float()),
         }
 
     def after(self, state: State, data: Rollout, metrics: Mapping[str, float]) -> State:
@@ -179,15 +168,3 @@ class PPO(Method):
                 kl_coef, metrics["kl"], target=self.kl_target, episodes=data.tokens.rows, horizon=self.kl_horizon
             )
         return {"kl_coef": kl_coef, "updates": state["updates"] + 1}
-
-
-def shuffled_parts(batch: PPOBatch, parts: int, seed: int) -> Iterator[PPOBatch]:
-    """The batch cut between prompts into `parts` random minibatches (the batch as it is where there is one)."""
-    if parts == 1:
-        yield batch
-        return
-    if batch.tokens.prompts < parts:
-        raise ValueError(f"ppo.minibatches is {parts}, but a rollout has only {batch.tokens.prompts} prompts")
-    order_P = torch.randperm(batch.tokens.prompts, generator=torch.Generator().manual_seed(seed))
-    for prompts in order_P.to(batch.tokens.prompt_of_B.device).tensor_split(parts):
-        yield batch.take(prompts)

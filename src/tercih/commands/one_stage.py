@@ -20,7 +20,7 @@ from tercih.models.load import LoRA, add_lora, load_causal, load_policy, load_re
 from tercih.models.reward_model import RewardModel
 from tercih.progress import console
 from tercih.records import Comparison, Consensus, Demonstration, Ranking, Text
-from tercih.rewards import Combiner, FunctionReward, LearnedReward, RewardSource
+from tercih.rewards import Combiner, FunctionReward, LearnedReward, Overlong, RewardSource
 from tercih.rollout.sampler import Rollouts, sample_items
 from tercih.sources import Record, load
 from tercih.sources.columns import UNKNOWN
@@ -112,6 +112,8 @@ def _rollouts(
 ) -> tuple[Rollouts, int]:
     if getattr(config.method, "pretraining_coef", 0) and not config.pretraining:
         raise ConfigError("--method.pretraining-coef mixes in texts; name them with --pretraining, or set it to 0")
+    if config.method.needs_groups and config.samples_each < 2:
+        raise ConfigError("--samples must be >= 2, because this method compares the responses to a prompt; got 1")
     reward, mixed_in = combiner(config), _pretraining(config, tokenizer, policy.context)
 
     def answerable(rows: list[Text], tokenizer: Tokenizer, context: int) -> None:
@@ -138,6 +140,8 @@ def _rollouts(
         sampling=config.sampling,
         steps=config.steps,
         prompts_per_step=config.rows,
+        samples=config.samples_each,
+        refill=getattr(config.method, "refills", 0),
         seed=config.seed,
         pretraining=mixed_in,
         engine=config.engine,
@@ -178,7 +182,17 @@ def combiner(config: Train[Any]) -> Combiner:
         normalise=config.rewards.normalise,
         clip=config.rewards.clip,
         missing_end_penalty=config.rewards.missing_end_penalty,
+        overlong=_overlong(config),
     )
+
+
+def _overlong(config: Train[Any]) -> Overlong | None:
+    buffer, penalty, longest = (
+        config.rewards.overlong_buffer, config.rewards.overlong_penalty, config.sampling.max_new_tokens,
+    )  # fmt: skip
+    if buffer > longest:
+        raise ConfigError(f"--rewards.overlong-buffer is {buffer}, more than --sampling.max-new-tokens {longest}")
+    return Overlong(longest=longest, buffer=buffer, penalty=penalty) if buffer else None
 
 
 def _source(place: str, config: Train[Any], several: bool) -> RewardSource:

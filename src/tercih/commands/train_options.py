@@ -8,6 +8,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 import tyro
 
+from tercih.algorithms import METHODS
 from tercih.config import ConfigError, from_command_line
 from tercih.method import Method
 from tercih.optimisation import Optimisation
@@ -15,7 +16,11 @@ from tercih.rollout.engines import EngineSettings
 from tercih.rollout.sampling import Sampling
 
 M = TypeVar("M", bound=Method)
-PRESET_HELP = "--preset NAME takes the defaults from a paper (ppo): ziegler2019, stiennon2020, instructgpt."
+PRESET_HELP = (
+    "--preset NAME takes the defaults from a paper: ziegler2019, stiennon2020, instructgpt (ppo), ahmadian2024 (rloo),"
+    " shao2024 (grpo), liu2025 (dr_grpo), yu2025 (dapo), zheng2025 (gspo)."
+)
+GROUP = 8  # responses to every prompt, where methods compare them
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +35,10 @@ class Rewards:
     """Bound of the absolute value, after normalising."""
     missing_end_penalty: float = 0.0
     """What a response loses that was cut instead of ending."""
+    overlong_buffer: int = 0
+    """Over so many tokens, up to `--sampling.max-new-tokens`, a response loses more and more (DAPO); 0: nothing."""
+    overlong_penalty: float = 1.0
+    """How much it loses at the most."""
     truncate_at: str = ""
     """A token such as ".": reward models read up to the first one at `truncate_after` or later."""
     truncate_after: int = 16
@@ -39,7 +48,7 @@ class Rewards:
     def __post_init__(self) -> None:
         if self.clip is not None and not self.clip > 0:
             raise ValueError(f"rewards.clip must be > 0, got {self.clip}")
-        for name in ("missing_end_penalty", "truncate_after"):
+        for name in ("missing_end_penalty", "overlong_buffer", "overlong_penalty", "truncate_after"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"rewards.{name} must be >= 0, got {getattr(self, name)}")
 
@@ -57,6 +66,8 @@ class Train(Generic[M]):
     """Run folder; the trained model lies in its `model`. The same command on it goes on where it was."""
     rows: int = 32
     """Records (for rollouts: prompts) in one step."""
+    samples: int | None = None
+    """For methods that sample: responses to every prompt. Without, 8 where they are compared with each other, or 1."""
     epochs: int = 1
     """For methods that learn from data as they are: how often to go through them."""
     steps: int = 100
@@ -95,6 +106,13 @@ class Train(Generic[M]):
         for name, least in {"rows": 1, "pretraining_rows": 1, "epochs": 1, "steps": 1, "seed": 0, "lora": 0}.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be >= {least}, got {getattr(self, name)}")
+        if self.samples is not None and self.samples < 1:
+            raise ValueError(f"samples must be >= 1, got {self.samples}")
+
+    @property
+    def samples_each(self) -> int:
+        """Responses to every prompt."""
+        return self.samples or (GROUP if self.method.needs_groups else 1)
 
 
 def is_function(reward: str) -> bool:
@@ -137,7 +155,8 @@ def preset_defaults(kind: type[Method], name: str, preset_name: str) -> Train[An
     paper = PRESETS[preset_name]
     policy = paper.policy
     if kind is not type(policy.method):
-        raise ConfigError(f"the preset {preset_name} is of {type(policy.method).__name__.lower()}, not of {name}")
+        of = next(known for known, method in METHODS.items() if method is type(policy.method))
+        raise ConfigError(f"the preset {preset_name} is of {of}, not of {name}")
     missing: Any = tyro.MISSING_NONPROP
     return Train(
         method=policy.method,
@@ -145,9 +164,11 @@ def preset_defaults(kind: type[Method], name: str, preset_name: str) -> Train[An
         data=missing,
         out=missing,
         rows=policy.prompts_per_step,
+        samples=policy.samples,
         steps=policy.steps,
         rewards=Rewards(
             missing_end_penalty=policy.missing_end_penalty,
+            overlong_buffer=paper.overlong_buffer,
             truncate_at=policy.truncate_at,
             truncate_after=policy.truncate_after,
             missing_score=policy.missing_score,
@@ -175,7 +196,7 @@ def _ignored(config: Train[Any], name: str) -> Iterator[tuple[str, str]]:
         if all(map(is_function, config.reward)):
             yield "rewards.truncate_at", "only reward models read up to it, and --reward names none"
     else:
-        for option in ("steps", "reward", "rewards", "sampling", "engine"):
+        for option in ("steps", "samples", "reward", "rewards", "sampling", "engine"):
             yield option, f"{name} does not sample"
     if not getattr(config.method, "pretraining_coef", 0):
         yield "pretraining", "there is no --method.pretraining-coef"
@@ -193,5 +214,7 @@ def _ignored(config: Train[Any], name: str) -> Iterator[tuple[str, str]]:
     if not config.engine.url:
         for option in ("model", "timeout", "weights", "correction"):
             yield f"engine.{option}", "there is no --engine.url"
+    if not config.rewards.overlong_buffer:
+        yield "rewards.overlong_penalty", "there is no --rewards.overlong-buffer"
     if not config.lora:
         yield "lora_alpha", "there is no --lora"

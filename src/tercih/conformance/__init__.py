@@ -5,7 +5,7 @@ A proof takes a `Lab` and, as its second argument, the method it is about: the r
 
 from collections.abc import Callable
 
-from tercih.conformance import best_of_n, bradley_terry, dpo, plackett_luce, ppo, sft
+from tercih.conformance import best_of_n, bradley_terry, dapo, dpo, dr_grpo, grpo, gspo, plackett_luce, ppo, rloo, sft
 from tercih.conformance.checks import Findings
 from tercih.conformance.lab import Lab
 
@@ -14,6 +14,11 @@ PROOFS: dict[str, Callable[[Lab], Findings]] = {
     "bradley_terry": bradley_terry.prove,
     "plackett_luce": plackett_luce.prove,
     "ppo": ppo.prove,
+    "rloo": rloo.prove,
+    "grpo": grpo.prove,
+    "dr_grpo": dr_grpo.prove,
+    "dapo": dapo.prove,
+    "gspo": gspo.prove,
     "dpo": dpo.prove,
     "best_of_n": best_of_n.prove,
 }

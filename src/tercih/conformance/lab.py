@@ -130,7 +130,7 @@ class Always(Stateless):
 
 @dataclass(frozen=True, kw_only=True)
 class Sampled(Stateless):
-    """Rollouts drawn exactly from the policy as it is now, keyed by (key, step).
+    """Rollouts drawn exactly from the policy as it is now, keyed by (key, step), each prompt answered `samples` times.
 
     `shuffled` is the negative control: rewards change places within a rollout. `pretraining` comes with each of them.
     """
@@ -141,6 +141,7 @@ class Sampled(Stateless):
     steps: int
     rows: int
     key: tuple[int, ...]
+    samples: int = 1
     shuffled: bool = False
     pretraining: Batch | None = None
 
@@ -152,7 +153,7 @@ class Sampled(Stateless):
         answer_B = torch.multinomial(logp_YT.sum(1).exp(), self.rows, replacement=True, generator=draws)
         rewarded_B = answer_B[torch.randperm(self.rows, generator=draws)] if self.shuffled else answer_B
         return Rollout(
-            tokens=self.language.tokens(answer_B),
+            tokens=self.language.tokens(answer_B, torch.arange(self.rows) // self.samples),
             logp_BT=logp_YT[answer_B],
             reward_B=self.reward_Y[rewarded_B],
             ended_B=torch.ones(self.rows, dtype=torch.bool),

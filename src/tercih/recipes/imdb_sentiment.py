@@ -28,7 +28,7 @@ from tercih.optimisation import Optimisation
 from tercih.recipes import sentiment
 from tercih.recipes.evaluate import EvaluationSettings
 from tercih.recipes.loop import LoopSettings, close_the_loop
-from tercih.recipes.presets import preset
+from tercih.recipes.presets import ZIEGLER2019 as PAPER
 from tercih.recipes.scratch import ScratchModel, make_model, refuse, windows
 from tercih.recipes.sentiment import Review
 from tercih.recipes.stages import FeedbackSettings, PolicySettings, RewardSettings
@@ -37,7 +37,6 @@ from tercih.sources import imdb
 from tercih.sources.rows import SourceError
 from tercih.train import fit
 
-PAPER = preset("ziegler2019")
 SMALL_REWARD = Optimisation(lr=1e-3, schedule="cosine", warmup=0.05, weight_decay=0.01)
 SNIPPET = 40  # words; about as much as prompt and continuation are
 

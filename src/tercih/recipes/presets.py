@@ -13,52 +13,19 @@ returns from unwhitened advantages (`PPO`), padding that nothing real sees and s
 (`models/layout.py`).
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 from tercih.algorithms.bradley_terry import BradleyTerry
 from tercih.algorithms.plackett_luce import PlackettLuce
 from tercih.algorithms.ppo import PPO
-from tercih.batches import Batch
 from tercih.data import collate
-from tercih.method import Method
 from tercih.optimisation import Optimisation
+from tercih.recipes.group_presets import AHMADIAN2024, LIU2025, SHAO2024, YU2025, ZHENG2025
+from tercih.recipes.preset import PPOPreset, Preset, RewardModelling
 from tercih.recipes.stages import PolicySettings
 from tercih.rollout.sampling import Sampling
 
 NO_CLIPPING = None  # of the gradient norm
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RewardModelling:
-    """How the reward model was learned. `normalise` names the moments that are set on the reference's samples."""
-
-    method: Method
-    collate: Callable[..., Batch]
-    """Makes a batch of the records that `method` learns from: `collate.rankings`, `pairs` or `all_pairs`."""
-    records_per_step: int
-    optimisation: Optimisation
-    normalise: str
-    epochs: int = 1
-    normalise_samples: int = 256
-    readout: str = "last"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Preset:
-    """One paper's settings: `reward` for the reward model, then `sampling` and `policy` for reinforcement learning."""
-
-    paper: str
-    sampling: Sampling
-    policy: PolicySettings
-    reward: RewardModelling
-    unverified: tuple[str, ...] = ()
-    """Values written from memory."""
-    left_out: tuple[str, ...] = ()
-    """What the paper did and this code does not."""
-
-
-ZIEGLER2019 = Preset(
+ZIEGLER2019 = PPOPreset(
     paper="Ziegler et al. 2019, Fine-Tuning Language Models from Human Preferences (arXiv:1909.08593), sentiment task",
     sampling=Sampling(
         max_new_tokens=24,  # [code] response_length
@@ -118,7 +85,7 @@ ZIEGLER2019 = Preset(
     ),
 )
 
-STIENNON2020 = Preset(
+STIENNON2020 = PPOPreset(
     paper="Stiennon et al. 2020, Learning to summarize from human feedback (arXiv:2009.01325), TL;DR",
     sampling=Sampling(
         max_new_tokens=53,  # [huang] response_length; the paper's summaries have 48 tokens at most
@@ -168,7 +135,7 @@ STIENNON2020 = Preset(
     left_out=("the value network starts as a copy of the policy's trunk, not of the reward model",),
 )
 
-INSTRUCTGPT = Preset(
+INSTRUCTGPT = PPOPreset(
     paper="Ouyang et al. 2022, Training language models to follow instructions (arXiv:2203.02155), PPO-ptx",
     sampling=Sampling(
         max_new_tokens=1024,  # [paper] prompts and responses of 1k tokens at most
@@ -227,7 +194,16 @@ INSTRUCTGPT = Preset(
     ),
 )
 
-PRESETS = {"ziegler2019": ZIEGLER2019, "stiennon2020": STIENNON2020, "instructgpt": INSTRUCTGPT}
+PRESETS: dict[str, Preset] = {
+    "ziegler2019": ZIEGLER2019,
+    "stiennon2020": STIENNON2020,
+    "instructgpt": INSTRUCTGPT,
+    "ahmadian2024": AHMADIAN2024,
+    "shao2024": SHAO2024,
+    "liu2025": LIU2025,
+    "yu2025": YU2025,
+    "zheng2025": ZHENG2025,
+}
 
 
 def preset(name: str) -> Preset:

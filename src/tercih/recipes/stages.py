@@ -23,6 +23,7 @@ from tercih.feedback.quality import dawid_skene, krippendorff, majority
 from tercih.feedback.questions import Question
 from tercih.feedback.simulated import Control, SimulatedRater, simulate
 from tercih.feedback.store import Store
+from tercih.method import Method
 from tercih.models.language_model import LanguageModel, Reference
 from tercih.models.load import load_causal, load_policy, load_reward_model, save_model
 from tercih.models.reward_model import RewardModel
@@ -70,17 +71,13 @@ class RewardSettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PolicySettings:
-    """How the policy is trained on the reward model; `LanguageModel` says what `value` and its own temperature are.
+class RolloutSettings:
+    """How a policy is trained on what it samples; `LanguageModel` says what `value` and its own temperature are."""
 
-    Many steps of one epoch each, because here a rollout costs less than an update. With `lam` = 1 early tokens get
-    their credit although the value head, which starts at 0, knows nothing yet.
-    """
-
+    method: Method
     steps: int = 45
     prompts_per_step: int = 320
     samples: int = 1
-    method: PPO = PPO(kl_coef=0.25, epochs=1, lam=1.0)
     optimisation: Optimisation = Optimisation(lr=2e-4, eps=1e-5, warmup=0.1)
     value: str = "shared"
     ignore_eos: bool = False  # every response is as long as may be, whatever it says (Ziegler et al. 2019)
@@ -90,6 +87,17 @@ class PolicySettings:
     missing_score: float = -1.0
     missing_end_penalty: float = 0.0  # what a response loses that was cut instead of ending
     engine: EngineSettings = EngineSettings()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PolicySettings(RolloutSettings):
+    """How the policy is trained on the reward model.
+
+    Many steps of one epoch each, because here a rollout costs less than an update. With `lam` = 1 early tokens get
+    their credit although the value head, which starts at 0, knows nothing yet.
+    """
+
+    method: PPO = PPO(kl_coef=0.25, epochs=1, lam=1.0)
 
 
 def fine_tune(

@@ -11,13 +11,43 @@ from tercih.records import Text
 from tercih.rewards.source import RewardSource, check
 
 
+def overlong(length_B: Tensor, longest: int, buffer: int) -> Tensor:
+    """From 0 at `longest − buffer` tokens and fewer down to −1 at `longest`, shape (B,) (Yu et al. 2025, eq. 13)."""
+    return ((longest - buffer - length_B) / buffer).clamp(-1, 0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Overlong:
+    """The soft punishment of responses that nearly are, or were, cut at `longest` tokens: up to `penalty`, rising over
+    the last `buffer` of them."""
+
+    longest: int
+    buffer: int
+    penalty: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.buffer <= self.longest:
+            raise ValueError(
+                f"the buffer of overlong responses must be of 1 to {self.longest} tokens, the longest there are; got"
+                f" {self.buffer}"
+            )
+        if not self.penalty >= 0:
+            raise ValueError(f"the penalty of overlong responses must be >= 0, got {self.penalty}")
+
+    def __call__(self, items: Sequence[Text]) -> Tensor:
+        """What is added to the reward of each, shape (B,)."""
+        length_B = torch.tensor([float(len(item.completion_ids)) for item in items])
+        return self.penalty * overlong(length_B, self.longest, self.buffer)
+
+
 @dataclass(kw_only=True, slots=True)
 class Combiner:
     """Several sources become one reward per response.
 
     `weights` by component name (1 where not named). `normalise` divides by the running standard deviation of the
     weighted sum and subtracts its running mean. `clip` bounds the result's absolute value. A response that was cut
-    instead of ending loses `missing_end_penalty` (Stiennon et al. 2020's EOS trick, as a constant).
+    instead of ending loses `missing_end_penalty` (Stiennon et al. 2020's EOS trick, as a constant), and a long one what
+    `overlong` says.
     """
 
     sources: Sequence[RewardSource]
@@ -25,6 +55,7 @@ class Combiner:
     normalise: bool = False
     clip: float | None = None
     missing_end_penalty: float = 0.0
+    overlong: Overlong | None = None
     count: float = 0.0
     mean: float = 0.0
     square: float = 0.0
@@ -52,6 +83,8 @@ class Combiner:
         if self.clip is not None:
             reward_B = reward_B.clamp(-self.clip, self.clip)
         reward_B = reward_B - self.missing_end_penalty * (~ended_B).to(reward_B.dtype)
+        if self.overlong:
+            reward_B = reward_B + self.overlong(items)
         return reward_B, parts
 
     def _normalised(self, reward_B: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tercih.batches import Batch, Mean, Rollout, Tokens
+from tercih.batches import Batch, Rollout, Tokens
 from tercih.data.collate import pad
 from tercih.data.tokenize import Tokenizer
 from tercih.models.language_model import LanguageModel
@@ -81,11 +81,13 @@ def sample_items(
 @dataclass(kw_only=True)
 class Rollouts:
     """`steps` rollouts of `prompts_per_step` prompts with `samples` responses each; step number s is a pure function of
-    (weights, seed, s).
+    (weights, seed, s), and of how many prompts were asked further before it.
 
-    `audit` scores are written to the metrics and never reach the policy. `pretraining(step)` gives PPO-ptx its text.
-    `engine` says who samples; where that is not the learner's own arithmetic, the learner's log-probabilities are what
-    is trained on, the difference is measured and gradients are corrected for it.
+    Where all responses to a prompt have the same reward, a further prompt is asked in its place, up to `refill` times
+    (the dynamic sampling of Yu et al. 2025, §3.2); the rollout holds all that were asked. `audit` scores are written to
+    the metrics and never reach the policy. `pretraining(step)` gives PPO-ptx its text. `engine` says who samples; where
+    that is not the learner's own arithmetic, the learner's log-probabilities are what is trained on, the difference is
+    measured and gradients are corrected for it.
     """
 
     policy: LanguageModel
@@ -96,18 +98,25 @@ class Rollouts:
     steps: int
     prompts_per_step: int
     samples: int = 1
+    refill: int = 0
     seed: int = 0
     max_batch: int = 256
     audit: Sequence[RewardSource] = ()
     pretraining: Callable[[int], Batch] | None = None
     engine: EngineSettings = EngineSettings()
     ids: list[tuple[int, ...]] = field(init=False)
+    further: int = field(default=0, init=False)
+    """How many prompts were asked beyond `prompts_per_step` so far."""
 
     def __post_init__(self) -> None:
         if not self.prompts:
             raise ValueError("there are no prompts to sample from")
         if self.prompts_per_step < 1 or self.samples < 1:
             raise ValueError(f"prompts_per_step and samples must be >= 1, got {self.prompts_per_step}, {self.samples}")
+        if self.refill < 0 or (self.refill and self.samples < 2):
+            raise ValueError(
+                f"refill must be >= 0, and needs samples >= 2 to compare; got {self.refill} with {self.samples}"
+            )
         if self.sampling.truncated:
             raise ValueError(
                 "training samples from the whole distribution: with top_k or top_p the policy's probabilities are not"
@@ -122,12 +131,27 @@ class Rollouts:
         self.sampler = make_engine(self.policy, self.tokenizer, self.max_batch, self.engine)
 
     def __call__(self, step: int) -> Rollout:
-        chosen = self._chosen(step)
-        ids = [self.ids[i] for i in chosen]
-        prompts = [self.prompts[i] for i in chosen]
-        seed = int(np.random.SeedSequence((self.seed, step)).generate_state(1, np.uint64)[0])
         with span("generate"):
             self.sampler.sync(step)
+        asked = rollout = self._asked(step, 0, self.prompts_per_step)
+        for round_ in range(1, self.refill + 1):
+            alike = int((~asked.spread_P).sum())
+            if not alike:
+                break
+            self.further += alike
+            asked = self._asked(step, round_, alike)
+            rollout = joined(rollout, asked)
+        rollout = self._as_learner(rollout)
+        return replace(rollout, pretraining=self.pretraining(step) if self.pretraining else None)
+
+    def _asked(self, step: int, round_: int, size: int) -> Rollout:
+        """The next `size` prompts answered and scored."""
+        end = (step + 1) * self.prompts_per_step + self.further
+        chosen = self._chosen(range(end - size, end))
+        ids = [self.ids[i] for i in chosen]
+        prompts = [self.prompts[i] for i in chosen]
+        seed = int(np.random.SeedSequence((self.seed, step, round_)).generate_state(1, np.uint64)[0])
+        with span("generate"):
             generated = self.sampler.generate(ids, self.sampling, samples=self.samples, seed=seed)
             count("sampled", generated.stats.tokens)
             count("passes", generated.stats.steps + generated.stats.prefills)
@@ -137,45 +161,70 @@ class Rollouts:
             for source in self.audit:
                 scores = source.score(items)
                 parts |= {f"audit/{name}": scores.reward_BC[:, c] for c, name in enumerate(scores.names)}
-        tokens, logp_BT, measured = self._as_learner(to_tokens(generated, ids), generated.logp_BT)
         return Rollout(
-            tokens=tokens,
-            logp_BT=logp_BT,
+            tokens=to_tokens(generated, ids),
+            logp_BT=generated.logp_BT,
             reward_B=reward_B.to(generated.logp_BT),
             ended_B=generated.ended_B,
             parts=parts,
             version=generated.version,
-            pretraining=self.pretraining(step) if self.pretraining else None,
-            measured=measured,
         )
 
     @torch.no_grad()
-    def _as_learner(self, tokens: Tokens, engine_logp_BT: Tensor) -> tuple[Tokens, Tensor, dict[str, Mean]]:
+    def _as_learner(self, rollout: Rollout) -> Rollout:
         """What was sampled with the learner's log-probabilities, how far they are from the engine's, and what gradients
         do about it."""
         if self.sampler.exact:
-            return tokens, engine_logp_BT, {}
+            return rollout
+        tokens, engine_logp_BT, correction = rollout.tokens, rollout.logp_BT, self.engine.correction
         with span("forward"):
-            logp_BT, mask_BT, correction = self.policy(tokens).logp_BT, tokens.loss_mask_BT, self.engine.correction
-        measured = mismatch(logp_BT, engine_logp_BT, mask_BT, correction)
+            logp_BT, mask_BT = self.policy(tokens).logp_BT, tokens.loss_mask_BT
         if correction.level != "none":
             tokens = replace(tokens, correction_BT=correction.weight(logp_BT, engine_logp_BT, mask_BT))
-        return tokens, logp_BT, measured
+        measured = mismatch(logp_BT, engine_logp_BT, mask_BT, correction)
+        return replace(rollout, tokens=tokens, logp_BT=logp_BT, measured=measured)
 
-    def _chosen(self, step: int) -> list[int]:
-        """The next prompts of an endless, reshuffled walk through all of them."""
+    def _chosen(self, wanted: range) -> list[int]:
+        """Prompts of an endless, reshuffled walk through all of them."""
         size = len(self.prompts)
-        wanted = range(step * self.prompts_per_step, (step + 1) * self.prompts_per_step)
         orders = {
             epoch: np.random.default_rng((self.seed, epoch)).permutation(size) for epoch in {i // size for i in wanted}
         }
         return [int(orders[i // size][i % size]) for i in wanted]
 
     def state_dict(self) -> dict[str, Any]:
-        return self.reward.state_dict()
+        return self.reward.state_dict() | {"further": self.further}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.reward.load_state_dict(state)
+        self.further = state["further"]
 
 
-__all__ = ["EngineSettings", "Rollouts", "make_engine", "sample_items", "to_items", "to_tokens"]
+def joined(first: Rollout, second: Rollout) -> Rollout:
+    """Two rollouts of the same weights as one; the prompts of the second are numbered after those of the first."""
+    a, b = first.tokens, second.tokens
+    tokens = Tokens(
+        prompt_ids_PS=_stacked(a.prompt_ids_PS, b.prompt_ids_PS),
+        prompt_len_P=torch.cat([a.prompt_len_P, b.prompt_len_P]),
+        response_ids_BT=_stacked(a.response_ids_BT, b.response_ids_BT),
+        response_len_B=torch.cat([a.response_len_B, b.response_len_B]),
+        prompt_of_B=torch.cat([a.prompt_of_B, b.prompt_of_B + a.prompts]),
+        loss_mask_BT=_stacked(a.loss_mask_BT, b.loss_mask_BT),
+    )
+    return replace(
+        first,
+        tokens=tokens,
+        logp_BT=_stacked(first.logp_BT, second.logp_BT),
+        reward_B=torch.cat([first.reward_B, second.reward_B]),
+        ended_B=torch.cat([first.ended_B, second.ended_B]),
+        parts={name: torch.cat([part_B, second.parts[name]]) for name, part_B in first.parts.items()},
+    )
+
+
+def _stacked(a: Tensor, b: Tensor) -> Tensor:
+    """One over the other, the narrower one padded with 0 (or False)."""
+    width = max(a.shape[1], b.shape[1])
+    return torch.cat([torch.nn.functional.pad(x, (0, width - x.shape[1])) for x in (a, b)])
+
+
+__all__ = ["EngineSettings", "Rollouts", "joined", "make_engine", "sample_items", "to_items", "to_tokens"]

@@ -1,0 +1,56 @@
+"""RLOO: REINFORCE on whole responses, each compared with the others to its prompt (Ahmadian et al. 2024,
+arXiv:2402.14740; the baseline is Kool et al. 2019's)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from tercih.batches import Batch, Compared, Loss, Models, Rollout, Term
+from tercih.method import Method, State, check
+from tercih.ops import kl1, kl_metric, mean_of_others, row_sum
+
+
+def rloo_advantage(reward_B: Tensor, prompt_of_B: Tensor) -> Tensor:
+    """R(y_i) − 1/(K−1) Σ_{j≠i} R(y_j), shape (B,): a baseline that does not depend on y_i biases nothing."""
+    return reward_B - mean_of_others(reward_B, prompt_of_B)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RLOO(Method):
+    """A response is one action, and a rollout one update: no critic, no ratio, no clip. The KL to the reference is part
+    of the reward, so that the optimum is π0 exp(r/β). The default is the paper's β for TL;DR.
+    """
+
+    learns_from = "rollouts"
+    needs_groups = True
+
+    kl_coef: float = 0.03
+
+    def __post_init__(self) -> None:
+        check(self, "rloo", at_least_0=("kl_coef",))
+
+    @property
+    def needs_reference(self) -> bool:
+        return self.kl_coef > 0
+
+    @torch.no_grad()
+    def batches(self, data: Rollout, models: Models, _state: State) -> Iterator[Batch]:
+        tokens, reward_B, reference_logp_BT = data.tokens, data.reward_B, None
+        if self.kl_coef:  # R = r − β log(π/π0), of the whole response
+            reference_logp_BT = models.reference_logp(tokens)
+            reward_B = reward_B - self.kl_coef * row_sum(kl1(data.logp_BT, reference_logp_BT), tokens.loss_mask_BT)
+        yield Compared(
+            tokens=tokens,
+            old_logp_BT=data.logp_BT,
+            advantage_B=rloo_advantage(reward_B, tokens.prompt_of_B),
+            reference_logp_BT=reference_logp_BT,
+        )
+
+    def loss(self, policy: nn.Module, batch: Compared) -> Loss:
+        logp_B = row_sum(policy(batch.tokens).logp_BT, batch.tokens.loss_mask_BT)
+        return Loss(
+            terms={"policy": Term(-(batch.advantage_B * logp_B).sum(), per="rows")},
+            metrics=kl_metric(batch),
+        )

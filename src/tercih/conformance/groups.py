@@ -1,0 +1,301 @@
+"""What the proofs of methods without a critic share: all groups there can be, plain loops, fixed points and runs.
+
+Expectations over groups are sums over every ordered group of K answers, in a language of a few answers of unlike
+lengths. The formulas here are written anew, token by token; no arithmetic of `tercih.ops` stands on both sides.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from math import exp
+from statistics import mean, stdev
+
+import torch
+from torch import Tensor
+
+from tercih.batches import Batch, Compared, Rollout
+from tercih.conformance.enumerable import Language, distribution
+from tercih.conformance.lab import Lab, Sampled, World, generator, train
+from tercih.method import Method
+from tercih.models.language_model import LanguageModel
+from tercih.optimisation import Optimisation
+
+FEW = Language(vocabulary=2, length=3, end=0)  # 4 answers of 1 to 3 tokens
+UNLIKE = Language(vocabulary=4, length=3, end=0)  # 40 answers of 1 to 3 tokens
+ROWS = 512  # responses in a rollout
+FLOOR = 1e-4  # what GRPO's standard deviation is lifted by
+ROUNDS, HALVINGS, DAMPING = 60, 60, 0.5  # of the search for fixed points
+
+
+def worlds(lab: Lab) -> list[World]:
+    """One a paired seed. Answers are of unlike lengths in the full proofs too, which are longer and of more seeds:
+    lengths are what these methods differ in."""
+    return [World(language=UNLIKE, key=world.key) for world in lab.worlds]
+
+
+Advantage = Callable[[Tensor], Tensor]
+"""Of the first of K answers, from the rewards of all (…, K)."""
+
+
+def centred(reward: Tensor) -> Tensor:
+    return torch.sub(reward[..., 0], reward.mean(-1))
+
+
+def normalised(reward: Tensor) -> Tensor:
+    return centred(reward) / (reward.std(-1) + FLOOR)
+
+
+def moved(world: World, draw: int) -> LanguageModel:
+    """A policy that is not the reference."""
+    policy = world.policy()
+    weight_VD = policy.causal.table.weight
+    with torch.no_grad():
+        weight_VD += 0.3 * torch.randn(weight_VD.shape, generator=generator(*world.key, draw), dtype=weight_VD.dtype)
+    return policy
+
+
+def rollout_of(world: World, policy: LanguageModel, answer_PK: Tensor, reward_PK: Tensor | None = None) -> Rollout:
+    """These answers, K to a prompt, as `policy` would have sampled them, with their true rewards or others."""
+    prompts, samples = answer_PK.shape
+    answer_B = answer_PK.flatten()
+    tokens = world.language.tokens(answer_B, torch.arange(prompts).repeat_interleave(samples))
+    with torch.no_grad():
+        logp_BT = policy(tokens).logp_BT
+    assert logp_BT is not None
+    return Rollout(
+        tokens=tokens,
+        logp_BT=logp_BT,
+        reward_B=world.reward_Y[answer_B] if reward_PK is None else reward_PK.flatten(),
+        ended_B=torch.ones(len(answer_B), dtype=torch.bool),
+        parts={},
+        version=0,
+    )
+
+
+def gradient(method: Method, policy: LanguageModel, batch: Batch) -> Tensor:
+    """Of the loss, at the table of logits, shape (V, D)."""
+    units = batch.units()
+    terms = method.loss(policy, batch).terms.values()
+    total = torch.stack([term.weight * term.sum / units[term.per] for term in terms]).sum()
+    gradient_VD: Tensor = torch.autograd.grad(total, policy.causal.table.weight)[0]
+    return gradient_VD
+
+
+def every_gradient(
+    method: Method, world: World, policy: LanguageModel, samples: int, raised: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """The gradients of a rollout of one group, for every ordered group of so many answers, and each one's chance;
+    all rewards are `raised` by as much."""
+    policy_Y, models = distribution(policy, world.language), world.models(policy)
+    found, chance = [], []
+    for group in product(range(len(policy_Y)), repeat=samples):
+        answer_K = torch.tensor(group)
+        rollout = rollout_of(world, policy, answer_K[None], world.reward_Y[answer_K][None] + raised)
+        (batch,) = method.batches(rollout, models, method.init(models))
+        assert isinstance(batch, Compared)
+        found.append(gradient(method, policy, batch))
+        chance.append(policy_Y[answer_K].prod())
+    return torch.stack(found), torch.stack(chance)
+
+
+def expected_gradient(method: Method, world: World, policy: LanguageModel, samples: int) -> Tensor:
+    found_GVD, chance_G = every_gradient(method, world, policy, samples)
+    return torch.einsum("gvd,g->vd", found_GVD, chance_G)
+
+
+def reward_gradient(world: World, policy: LanguageModel, beta: float = 0.0) -> Tensor:
+    """∇(E[r] − β KL(π‖π0)), exactly."""
+    logp_Y = policy(world.language.all).logp_BT.sum(1)
+    objective = logp_Y.exp() @ (world.reward_Y - beta * (logp_Y - world.base_Y.log()))
+    gradient_VD: Tensor = torch.autograd.grad(objective, policy.causal.table.weight)[0]
+    return gradient_VD
+
+
+def prefix_kl_gradient(world: World, policy: LanguageModel) -> Tensor:
+    """∇ Σ_prefix π(prefix) KL(π0(·|prefix)‖π(·|prefix)), where π(prefix) is held fixed: (π − π0) at every logit."""
+    policy_Y, gradient_VD = distribution(policy, world.language), torch.zeros_like(policy.causal.table.weight)
+    behind_VD = (policy.causal.table.weight.softmax(0) - world.logits_DV.T.softmax(0)).detach()
+    reached: dict[int, float] = {}
+    for answer, p in zip(world.language.answers, policy_Y.tolist(), strict=True):
+        for prefix in world.language.path(answer)[:-1]:
+            reached[prefix] = reached.get(prefix, 0.0) + p
+    for prefix, p in reached.items():
+        gradient_VD[:, prefix] = p * behind_VD[:, prefix]
+    return gradient_VD.detach()
+
+
+@dataclass(frozen=True, kw_only=True)
+class OffPolicy:
+    """Answers that one policy gave and another is trained on, in plain numbers: what a formula reads, by row and token.
+
+    Rewards are 0 or 1, so that the answers to some prompts are all right or all wrong.
+    """
+
+    world: World
+    samples: int = 4
+    prompts: int = 24
+
+    @cached_property
+    def old(self) -> LanguageModel:
+        return moved(self.world, 81)
+
+    @cached_property
+    def policy(self) -> LanguageModel:
+        return moved(self.world, 82)
+
+    @cached_property
+    def rollout(self) -> Rollout:
+        draws, shape = generator(*self.world.key, 83), (self.prompts, self.samples)
+        answer_PK = torch.randint(len(self.world.reward_Y), shape, generator=draws)
+        reward_PK = (torch.rand(shape, generator=draws) < 0.3).double()
+        return rollout_of(self.world, self.old, answer_PK, reward_PK)
+
+    @cached_property
+    def length(self) -> list[int]:
+        return [int(length) for length in self.rollout.tokens.response_len_B]
+
+    @cached_property
+    def log_ratio(self) -> list[list[float]]:
+        """log π/π_old of every token."""
+        return self._against(self.rollout.logp_BT)
+
+    @cached_property
+    def reference_ratio(self) -> list[list[float]]:
+        """π0/π of every token."""
+        with torch.no_grad():
+            reference_BT = self.world.policy()(self.rollout.tokens).logp_BT
+        assert reference_BT is not None
+        return [[exp(-x) for x in row] for row in self._against(reference_BT)]
+
+    def _against(self, other_BT: Tensor) -> list[list[float]]:
+        with torch.no_grad():
+            logp_BT = self.policy(self.rollout.tokens).logp_BT
+        assert logp_BT is not None
+        rows: list[list[float]] = (logp_BT - other_BT).tolist()
+        return [row[:length] for row, length in zip(rows, self.length, strict=True)]
+
+    def groups(self, of_group: Callable[[list[float]], list[float]]) -> list[float]:
+        """What a formula makes of the rewards of every group, row by row."""
+        rewards: list[float] = self.rollout.reward_B.tolist()
+        return [x for start in range(0, len(rewards), self.samples) for x in of_group(rewards[start:][: self.samples])]
+
+    @property
+    def advantage(self) -> list[float]:
+        """GRPO's."""
+        return self.groups(lambda reward: [(r - mean(reward)) / (stdev(reward) + FLOOR) for r in reward])
+
+    @property
+    def flat(self) -> list[float]:
+        """1 for every answer of a group in which all have the same reward."""
+        return self.groups(lambda reward: [float(len(set(reward)) == 1)] * len(reward))
+
+    def gradient(self, method: Method) -> Tensor:
+        """Of the method itself, in one update."""
+        models = self.world.models(self.policy)
+        (batch,) = method.batches(self.rollout, models, method.init(models))
+        assert isinstance(batch, Compared)
+        return gradient(method, self.policy, batch)
+
+    def loop(self, pull: Callable[[int, int], float]) -> Tensor:
+        """−Σ pull(row, t)·∇log π, by a plain loop over tokens: 1[v = token] − π(v) at every logit v of its prefix."""
+        logp_VD = self.policy.causal.table.weight.detach().log_softmax(0)
+        gradient_VD, tokens = torch.zeros_like(logp_VD), self.rollout.tokens
+        for row, length in enumerate(self.length):
+            answer = tokens.response_ids_BT[row, :length].tolist()
+            for t, prefix in enumerate(self.world.language.path(answer)[:-1]):
+                push_V = -logp_VD[:, prefix].exp()
+                push_V[answer[t]] += 1
+                gradient_VD[:, prefix] -= pull(row, t) * push_V
+        return gradient_VD
+
+
+def kept(ratio: float, advantage: float, low: float, high: float) -> float:
+    """ρA, or nothing where ρ has left [1 − low, 1 + high] to the side that A favours."""
+    beyond = ratio > 1 + high if advantage > 0 else ratio < 1 - low
+    return 0.0 if beyond else ratio * advantage
+
+
+def largest(a: Tensor, b: Tensor | float = 0.0) -> float:
+    """The largest difference."""
+    return float((a - b).abs().max())
+
+
+def mean_advantage(advantage: Advantage, reward_Y: Tensor, policy_Y: Tensor, samples: int) -> Tensor:
+    """E[A(y) | y], over all the others that may stand beside it in a group of `samples`, shape (Y,)."""
+    other_GK = torch.cartesian_prod(*[torch.arange(len(reward_Y))] * (samples - 1)).view(-1, samples - 1)
+    own_YG = reward_Y[:, None].expand(-1, len(other_GK))
+    reward_YGK = torch.cat([own_YG[..., None], reward_Y[other_GK].expand(len(reward_Y), -1, -1)], dim=-1)
+    return advantage(reward_YGK) @ policy_Y[other_GK].prod(1)
+
+
+def fixed_point(world: World, advantage: Advantage, samples: int, beta: float, *, per_response: bool) -> Tensor:
+    """The logits of every prefix where E[Σ_t w (A ∇log π − β ∇k3)] = 0, shape (D, V), with w = 1/|y| or 1.
+
+    On every prefix the expected pull of each token v must be the same: π(v) = β W(v) π0(v) / (c + β W(v) − Q(v)), where
+    W and Q are the means of w and of wA over what goes on with v, and c makes it add up to 1. Solved from what the last
+    round's π reaches, again and again.
+    """
+    language, base_DV = world.language, world.logits_DV.softmax(1)
+    place_YT = torch.zeros_like(language.ids_YT)
+    for y, answer in enumerate(language.answers):
+        for t, prefix in enumerate(language.path(answer)[:-1]):
+            place_YT[y, t] = prefix * language.vocabulary + answer[t]
+    mask_YT = language.all.loss_mask_BT
+    weight_Y = 1 / language.length_Y.double() if per_response else torch.ones(len(language.answers)).double()
+    policy_DV = base_DV
+
+    def behind(x_Y: Tensor) -> Tensor:
+        """Σ over the answers that go through each (prefix, token)."""
+        flat = torch.zeros(policy_DV.numel(), dtype=torch.float64)
+        return flat.index_add(0, place_YT[mask_YT], x_Y[:, None].expand_as(mask_YT)[mask_YT]).view_as(policy_DV)
+
+    for _ in range(ROUNDS):
+        logp_YT = torch.where(mask_YT, policy_DV.flatten()[place_YT].log(), 0.0)
+        policy_Y = logp_YT.sum(1).exp()
+        mass_DV = behind(policy_Y).clamp(min=1e-300)
+        stake_DV = beta * behind(policy_Y * weight_Y) / mass_DV
+        advantage_Y = mean_advantage(advantage, world.reward_Y, policy_Y, samples)
+        gain_DV = behind(policy_Y * weight_Y * advantage_Y) / mass_DV
+        found_DV = _adding_up(stake_DV * base_DV, stake_DV - gain_DV, behind(policy_Y) > 0)
+        policy_DV = (DAMPING * found_DV.log() + (1 - DAMPING) * policy_DV.log()).softmax(1)
+    return policy_DV.log()
+
+
+def _adding_up(top_DV: Tensor, bottom_DV: Tensor, reached_DV: Tensor) -> Tensor:
+    """top / (c + bottom) with the c > max(−bottom) of each row for which it adds up to 1; uniform where not reached."""
+    least_D1 = (-bottom_DV).max(1, keepdim=True).values
+    low_D1, high_D1 = torch.full_like(least_D1, 0.0), top_DV.sum(1, keepdim=True)
+    for _ in range(HALVINGS):
+        middle_D1 = (low_D1 + high_D1) / 2
+        over = (top_DV / (least_D1 + middle_D1 + bottom_DV)).sum(1, keepdim=True) > 1
+        low_D1, high_D1 = torch.where(over, middle_D1, low_D1), torch.where(over, high_D1, middle_D1)
+    found_DV = top_DV / (least_D1 + high_D1 + bottom_DV)
+    return torch.where(reached_DV, found_DV, 1 / top_DV.shape[1])
+
+
+def policy_at(world: World, logits_DV: Tensor) -> LanguageModel:
+    policy = world.policy()
+    with torch.no_grad():
+        policy.causal.table.weight.copy_(logits_DV.T)
+    return policy
+
+
+def reinforce(
+    world: World, method: Method, steps: int, *, samples: int, way: float = 15.0, shuffled: bool = False
+) -> Tensor:
+    """π(y) after training on rollouts, by the loop of recipes; `way` is how far the steps lead together."""
+    policy = world.policy()
+    data = Sampled(
+        language=world.language,
+        policy=policy,
+        reward_Y=world.reward_Y,
+        steps=steps,
+        rows=ROWS,
+        key=(*world.key, 80),
+        samples=samples,
+        shuffled=shuffled,
+    )
+    optimisation = Optimisation(lr=way / steps, betas=(0.9, 0.99))
+    train(method, world.models(policy), data, optimisation)
+    return distribution(policy, world.language)

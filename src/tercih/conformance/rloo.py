@@ -1,0 +1,82 @@
+"""Proof of RLOO: its gradient is that of the KL-regularised reward, exactly, and from samples it finds the optimum."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from tercih.algorithms.rloo import RLOO
+from tercih.batches import Batch, Compared, Models, Rollout
+from tercih.conformance.checks import Findings, above_zero, at_least, at_most, every
+from tercih.conformance.enumerable import optimum, total_variation
+from tercih.conformance.groups import (
+    FEW,
+    every_gradient,
+    expected_gradient,
+    largest,
+    moved,
+    reinforce,
+    reward_gradient,
+    worlds,
+)
+from tercih.conformance.lab import Lab, World
+from tercih.method import State
+
+BETA = 1.0
+SAMPLES = 4
+RAISED = 2.0  # a level of rewards that says nothing about which answer is better
+
+
+def prove(lab: Lab, method: type[RLOO] = RLOO) -> Findings:
+    steps = lab.of(quick=100, full=200)
+    on = worlds(lab)
+    world, configured = on[0], method(kl_coef=BETA)
+    few = World(language=FEW, key=(*world.key, 80))
+    policies = [reinforce(w, configured, steps, samples=SAMPLES) for w in on]
+    control_Y = reinforce(world, configured, steps, samples=SAMPLES, shuffled=True)
+    free_Y = reinforce(world, method(kl_coef=0.0), steps, samples=SAMPLES)
+    spread, bare = variance(few, method(kl_coef=0.0)), variance(few, Bare(kl_coef=0.0))
+    return Findings(
+        identity=every(
+            at_most("TV to π*", max(map(distance, on, policies)), 0.01),
+            at_most("gradient over all groups of 3 − exact gradient", difference(few, configured), 1e-12),
+        ),
+        ordering=above_zero(
+            "true reward, RLOO − π0", [w.gain(policy_Y) for w, policy_Y in zip(on, policies, strict=True)]
+        ),
+        negative_control=at_most(
+            "gain in true reward, shuffled / real", world.gain(control_Y) / world.gain(policies[0]), 0.2
+        ),
+        ablation=every(
+            at_least("TV to π*, KL removed", distance(world, free_Y), 0.1),
+            at_least("variance of the gradient, without baseline / with", bare / spread, 2.0),
+        ),
+    )
+
+
+def distance(world: World, policy_Y: Tensor) -> float:
+    """TV to π*."""
+    return total_variation(policy_Y, optimum(world.base_Y, world.reward_Y, BETA))
+
+
+def difference(world: World, method: RLOO) -> float:
+    """Largest difference of the mean over all groups from ∇(E[r] − β KL(π‖π0)), where π is not π0."""
+    policy = moved(world, 81)
+    return largest(-expected_gradient(method, world, policy, samples=3), reward_gradient(world, policy, BETA))
+
+
+def variance(world: World, method: RLOO) -> float:
+    """E|g|² − |E g|² of the gradient of a group, exactly."""
+    found_GVD, chance_G = every_gradient(method, world, moved(world, 81), samples=3, raised=RAISED)
+    mean_VD = torch.einsum("gvd,g->vd", found_GVD, chance_G)
+    return float(torch.einsum("gvd,g->", (found_GVD - mean_VD) ** 2, chance_G))
+
+
+class Bare(RLOO):
+    """REINFORCE on the reward as it is."""
+
+    def batches(self, data: Rollout, models: Models, state: State) -> Iterator[Batch]:
+        for batch in RLOO.batches(self, data, models, state):
+            assert isinstance(batch, Compared)
+            yield replace(batch, advantage_B=data.reward_B)

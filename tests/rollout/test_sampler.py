@@ -1,0 +1,109 @@
+"""Rollouts for training: groups, further prompts where a group teaches nothing, and going on after a kill."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from small import byte_pairs, causal, random_tokens, rollout
+from tercih.algorithms.dapo import DAPO
+from tercih.batches import Models, Rollout
+from tercih.data.tokenize import Tokenizer
+from tercih.models.language_model import LanguageModel
+from tercih.records import Text
+from tercih.rewards import Combiner, FunctionReward
+from tercih.rollout.sampler import Rollouts, joined
+from tercih.rollout.sampling import Sampling
+
+EASY = "easy"
+
+
+def mixed(prompt: str, completion: str) -> float:
+    """Easy prompts are always answered right, the others by chance."""
+    return 1.0 if EASY in prompt else float(len(completion) % 2)
+
+
+def rollouts(easy: int, hard: int, **options: Any) -> Rollouts:
+    tokenizer = Tokenizer(byte_pairs())
+    names = [f"{EASY} {n}" for n in range(easy)] + [f"the cat {n}" for n in range(hard)]
+    return Rollouts(
+        policy=LanguageModel(causal(dtype=torch.float32, vocabulary=len(tokenizer.hf))),
+        tokenizer=tokenizer,
+        prompts=[Text(prompt=name, completion="") for name in names],
+        reward=Combiner(sources=[FunctionReward(mixed, "right")]),
+        sampling=Sampling(max_new_tokens=4),
+        steps=9,
+        prompts_per_step=4,
+        samples=8,
+        **options,
+    )
+
+
+def prompts_of(data: Rollout) -> list[list[int]]:
+    lengths = data.tokens.prompt_len_P.tolist()
+    return [row[:n] for row, n in zip(data.tokens.prompt_ids_PS.tolist(), lengths, strict=True)]
+
+
+def test_groups_are_prompt_major_and_their_own() -> None:
+    data = rollouts(0, 6)(0)
+    assert data.tokens.prompt_of_B.tolist() == [p for p in range(4) for _ in range(8)]
+    assert len({tuple(row) for row in prompts_of(data)}) == 4
+
+
+def test_further_prompts_are_asked_until_enough_have_spread() -> None:
+    data, plain = rollouts(30, 10, refill=30), rollouts(30, 10)
+    first, same = data(0), plain(0)
+    assert int(first.spread_P.sum()) == 4
+    assert first.tokens.prompts > 4
+    assert prompts_of(first)[:4] == prompts_of(same), "the first round is what it would be without"
+    assert torch.equal(first.reward_B[:32], same.reward_B)
+    batches = list(DAPO(minibatches=1).batches(first, Models(policy=data.policy), {}))
+    assert [batch.tokens.prompts for batch in batches] == [4]  # type: ignore[union-attr]
+
+
+def test_it_stops_after_so_many_rounds() -> None:
+    data = rollouts(8, 0, refill=2)(0)
+    assert data.tokens.prompts == 3 * 4
+    assert not data.spread_P.any()
+
+
+def test_no_prompt_is_skipped_and_none_asked_twice_in_a_walk() -> None:
+    data = rollouts(20, 20, refill=30)
+    asked = [tuple(row) for step in range(9) for row in prompts_of(data(step))]
+    assert len(asked) > 40
+    assert len(set(asked[:40])) == 40
+
+
+def test_a_step_is_the_same_after_a_kill() -> None:
+    whole = rollouts(10, 10, refill=5)
+    expected = [whole(step) for step in range(3)]
+    before, after = rollouts(10, 10, refill=5), rollouts(10, 10, refill=5)
+    for step in range(2):
+        before(step)
+    assert before.further > 0
+    after.load_state_dict(before.state_dict())
+    found = after(2)
+    assert torch.equal(found.reward_B, expected[2].reward_B)
+    assert torch.equal(found.tokens.response_ids_BT, expected[2].tokens.response_ids_BT)
+
+
+def test_joined_keeps_every_response_with_its_prompt() -> None:
+    parts = [
+        rollout(made, torch.randn(made.loss_mask_BT.shape), seed=seed)
+        for seed, made in enumerate((random_tokens([2, 3], seed=1, longest=3), random_tokens([1, 2], seed=2)))
+    ]
+    whole = joined(*parts)
+    assert whole.tokens.prompt_of_B.tolist() == [0, 0, 1, 1, 1, 2, 3, 3]
+    for part, prompts in zip(parts, ([0, 1], [2, 3]), strict=True):
+        back = whole.take(torch.tensor(prompts))
+        mask_BT = part.tokens.loss_mask_BT
+        assert torch.equal(back.tokens.loss_mask_BT, mask_BT)
+        assert torch.equal(back.tokens.response_ids_BT[mask_BT], part.tokens.response_ids_BT[mask_BT])
+        assert torch.equal(back.logp_BT[mask_BT], part.logp_BT[mask_BT])
+        assert torch.equal(back.reward_B, part.reward_B)
+        assert prompts_of(back) == prompts_of(part)
+
+
+def test_a_refill_needs_groups() -> None:
+    with pytest.raises(ValueError, match="refill must be >= 0, and needs samples >= 2"):
+        rollouts(1, 1, refill=-1)
