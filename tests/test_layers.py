@@ -14,6 +14,7 @@ HOUSE = Path(tercih.__file__).parent
 
 TENSORS = {"batches", "ops", "method"}
 LEARNING = TENSORS | {
+    "distributed",
     "records",
     "data",
     "models",
@@ -38,6 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "batches": set(),
     "ops": {"batches"},
     "method": {"batches"},
+    "distributed": {"batches"},
     "data": {"records", "places", "progress", "batches"},
     "models": {"places", "batches"},
     "rewards": {"records", "batches", "ops", "data", "models"},
@@ -47,7 +49,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "checkpoint": set(),
     "metrics": set(),
     "optimisation": set(),
-    "train": {"batches", "method", "checkpoint", "metrics", "optimisation", "progress"},
+    "train": {"batches", "method", "distributed", "checkpoint", "metrics", "optimisation", "progress"},
     "evaluation": {"records"},
     "report": {"evaluation"},
     "config": set(),
@@ -59,6 +61,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recipes": ALL_ROOMS | {"doctor"},
     "commands": ALL_ROOMS | {"config", "conformance", "doctor", "worker", "recipes"},
     "cli": set(),  # names its commands in strings, so that each is imported only when it is chosen
+    "__main__": {"cli"},
 }
 NO_TORCH = ("records", "sources", "feedback", "environments", "evaluation", "report")
 HEAVY = {"torch", "transformers", "peft", "safetensors"}
