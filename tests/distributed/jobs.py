@@ -33,7 +33,7 @@ FAST = Optimisation(lr=1e-2, eps=1e-5, weight_decay=0.01, max_norm=0.5)
 class Job:
     """A run of `STEPS` steps, its case always with float64 weights."""
 
-    case: Callable[[], Case]
+    case: Callable[..., Case]
     sharded: bool = False
     optimisation: Optimisation = FAST
     equal: bool = True
@@ -59,12 +59,12 @@ def adapter() -> Case:
     return DPO(), Models(policy=policy, reference=Reference(policy)), random_pairs(5)
 
 
-def sampled() -> Case:
-    """Rollouts of the policy as it is after every update, with a reward that has running moments."""
+def sampled(team: Team) -> Case:
+    """Rollouts of the policy as it is after every update, shared out, with a reward that has running moments."""
     method, models, data = victim.ppo(Tokenizer(byte_pairs()))
     assert isinstance(models.policy, LanguageModel)
     models.policy.double()
-    data.steps = STEPS
+    data = replace(data, steps=STEPS, team=team, reward=replace(data.reward))
     return method, Models(policy=models.policy, reference=Reference(models.policy)), data
 
 
@@ -110,7 +110,7 @@ class Stopped(BaseException):
 def run(job: Job, team: Team, folder: Path | None = None, *, stop: int = STEPS) -> dict[str, Any]:
     """What the run ends with: metrics, weights, and every step's whole gradients."""
     torch.manual_seed(0)
-    method, models, data = job.case()
+    method, models, data = sampled(team) if job.case is sampled else job.case()
     if isinstance(method, OwnMeans):
         method = replace(method, size=team.size)
     gradients: list[list[Tensor]] = []

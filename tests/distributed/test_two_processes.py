@@ -1,7 +1,5 @@
 """Two processes equal one: losses, gradients and weights, with whole copies and with sharded weights."""
 
-import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,21 +12,9 @@ from tercih.distributed.team import ALONE
 from tercih.metrics import read_metrics
 
 from . import jobs
+from .team import TESTS, environment, free_port
 
-HERE = Path(__file__).parent
 TOLERANCE = 1e-9  # float64; a sum in another order
-
-
-def environment(rank: int, size: int, port: int, **more: str) -> dict[str, str]:
-    path = os.pathsep.join([str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-    team = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", **{k: str(v) for k, v in team.items()}, **more}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +25,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
         jobs.run(jobs.JOBS["tied_separate"], ALONE, folder / f"{kind}-ends", stop=1)
     port = free_port()
     program = [sys.executable, "-m", "distributed.jobs", str(folder)]
-    members = [subprocess.Popen(program, env=environment(rank, 2, port), cwd=HERE.parent) for rank in range(2)]
+    members = [subprocess.Popen(program, env=environment(rank, 2, port), cwd=TESTS) for rank in range(2)]
     assert [member.wait(300) for member in members] == [0, 0]
     return folder
 

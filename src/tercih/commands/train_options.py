@@ -9,6 +9,7 @@ from typing import Any, Generic, Literal, TypeVar
 import tyro
 
 from tercih.config import ConfigError, from_command_line
+from tercih.distributed.team import size_of_team
 from tercih.method import Method
 from tercih.optimisation import Optimisation
 from tercih.rollout.sampling import Sampling
@@ -87,6 +88,8 @@ class Train(Generic[M]):
     lora_alpha: float = 32.0
     """The adapter's scale, over its rank."""
     seed: int = 0
+    shard: bool = False
+    """Under torchrun: each process holds a part of weights, gradients and optimiser state, and not a copy of all."""
     optimisation: Optimisation = Optimisation()
 
     def __post_init__(self) -> None:
@@ -190,3 +193,5 @@ def _ignored(config: Train[Any], name: str) -> Iterator[tuple[str, str]]:
         yield "rewards.missing_score", "there is no --rewards.truncate-at"
     if not config.lora:
         yield "lora_alpha", "there is no --lora"
+    if size_of_team() == 1:
+        yield "shard", "there is one process (torchrun --nproc-per-node N -m tercih train … starts N)"

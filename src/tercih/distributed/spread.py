@@ -21,7 +21,7 @@ class Spread(nn.Module):
     @torch.no_grad()
     def forward(self, tokens: Tokens, *want: Any) -> Any:
         device = tokens.prompt_of_B.device
-        mine = torch.arange(tokens.prompts, device=device).tensor_split(self.team.size)[self.team.rank]
+        mine = torch.tensor(self.team.mine(tokens.prompts), dtype=torch.long, device=device)
         row_B = torch.isin(tokens.prompt_of_B, mine).nonzero().squeeze(1)
         # Whoever has no prompt reads the first one for nothing: sharded weights are gathered by all together.
         found = self.inner(tokens.take(mine if len(mine) else mine.new_zeros(1)), *want)

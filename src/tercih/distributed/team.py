@@ -58,6 +58,10 @@ class Team:
         dist.all_gather_object(held, mine)
         return held
 
+    def mine(self, count: int) -> range:
+        """This process's share of `count` things; those of all ranks in their order are all of them."""
+        return range(count * self.rank // self.size, count * (self.rank + 1) // self.size)
+
     def sum(self, x: Tensor) -> Tensor:
         """Over all processes, in place."""
         if self.size > 1:
@@ -118,8 +122,8 @@ def size_of_team() -> int:
 def joined(*, sharded: bool = False) -> Iterator[Team]:
     """The team that the environment names (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT, as torchrun sets them).
 
-    Where one process fails, it alone raises what went wrong; the others, whose next sum then fails, leave quietly with
-    exit status 2. Nobody waits longer than `SECONDS`.
+    The first process that fails raises what went wrong; the others, whose next sum then fails or who fail alike, leave
+    quietly with exit status 2. Nobody waits longer than `SECONDS`.
     """
     if size_of_team() == 1:
         yield ALONE

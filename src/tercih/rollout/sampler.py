@@ -1,7 +1,7 @@
 """Online data: rollouts of the policy as it is now, scored. To the training loop it is one more iterable."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,13 @@ import torch
 from tercih.batches import Batch, Rollout, Tokens
 from tercih.data.collate import pad
 from tercih.data.tokenize import Tokenizer
+from tercih.distributed.team import ALONE, Team
 from tercih.models.language_model import LanguageModel
 from tercih.records import Text
 from tercih.rewards.combine import Combiner
 from tercih.rewards.source import RewardSource
 from tercih.rollout.engine import Engine, Generated
+from tercih.rollout.parts import TeamEngine, TeamReward
 from tercih.rollout.sampling import Sampling
 
 
@@ -84,7 +86,8 @@ class Rollouts:
     """`steps` rollouts of `prompts_per_step` prompts with `samples` responses each; step number s is a pure function of
     (weights, seed, s).
 
-    `audit` scores are written to the metrics and never reach the policy. `pretraining(step)` gives PPO-ptx its text.
+    `audit` scores are written to the metrics and never reach the policy. `pretraining(step)` gives PPO-ptx its text. In
+    a `team` each process samples and scores its share, and all have the whole rollout.
     """
 
     policy: LanguageModel
@@ -99,6 +102,7 @@ class Rollouts:
     max_batch: int = 256
     audit: Sequence[RewardSource] = ()
     pretraining: Callable[[int], Batch] | None = None
+    team: Team = ALONE
     ids: list[tuple[int, ...]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -117,7 +121,12 @@ class Rollouts:
                 f" {self.policy.temperature}; they must be equal"
             )
         self.ids = [self.tokenizer.prompt(p.prompt) for p in self.prompts]
-        self.engine = make_engine(self.policy, self.tokenizer, self.max_batch)
+        self.engine: Engine | TeamEngine = make_engine(self.policy, self.tokenizer, self.max_batch)
+        if self.team.size > 1:
+            self.engine = TeamEngine(self.team, self.engine)
+            shared = [TeamReward(self.team, source) for source in self.reward.sources]
+            self.reward = replace(self.reward, sources=shared)
+            self.audit = [TeamReward(self.team, source) for source in self.audit]
 
     def __call__(self, step: int) -> Rollout:
         chosen = self._chosen(step)
