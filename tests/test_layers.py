@@ -44,7 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": {"places", "batches"},
     "rewards": {"records", "batches", "ops", "data", "models"},
     # Sampling for training scores what it sampled, so rewards stand above rollouts.
-    "rollout": {"records", "batches", "distributed", "data", "models", "rewards"},
+    "rollout": {"records", "batches", "ops", "distributed", "data", "models", "rewards"},
     "algorithms": TENSORS,
     "checkpoint": set(),
     "metrics": set(),

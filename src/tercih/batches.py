@@ -10,7 +10,7 @@ ranks, and a new batch type needs its fields named well and nothing else.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Self
 
 import torch
@@ -24,6 +24,9 @@ class Tokens:
     Both are padded on the right with anything; the lengths say what is real, so no padding token is needed. How the two
     are laid out for a forward pass is decided in `models/`. `loss_mask_BT` is True on the response tokens that are
     learned from (all real ones, but for conversations, where it is True on the assistant's words alone).
+
+    `correction_BT` is there where another engine sampled than the learner's own (`rollout/mismatch.py`): what reaches
+    log π of a token from any loss is multiplied by it. It changes gradients alone, and so works for every method.
     """
 
     prompt_ids_PS: Tensor
@@ -32,6 +35,7 @@ class Tokens:
     response_len_B: Tensor
     prompt_of_B: Tensor
     loss_mask_BT: Tensor
+    correction_BT: Tensor | None = None
 
     @property
     def prompts(self) -> int:
@@ -60,10 +64,12 @@ class Tokens:
             response_len_B=response_len_B,
             prompt_of_B=new_of_old[self.prompt_of_B[row]],
             loss_mask_BT=self.loss_mask_BT[row, :T],
+            correction_BT=None if self.correction_BT is None else self.correction_BT[row, :T],
         )
 
     def to(self, device: torch.device | str) -> "Tokens":
-        return replace(self, **{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+        held = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{name: tensor.to(device) for name, tensor in held.items() if tensor is not None})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -176,9 +182,10 @@ class Rankings(Batch):
 class Rollout(Batch):
     """Responses sampled by a policy, with what they scored.
 
-    `logp_BT` is the log-probability of every token under the distribution it was really sampled from; `ended_B` is True
-    where the response ended by itself instead of being cut; `reward_B` is the combined score, and `parts` its named
-    components before they were weighed, for the record. `version` numbers the weights that sampled.
+    `logp_BT` is the log-probability of every token under the weights that sampled it, as the learner computes it;
+    `ended_B` is True where the response ended by itself instead of being cut; `reward_B` is the combined score, and
+    `parts` its named components before they were weighed, for the record. `version` numbers the weights that sampled.
+    `measured` are metrics of the sampling itself.
     """
 
     logp_BT: Tensor
@@ -187,9 +194,11 @@ class Rollout(Batch):
     parts: Mapping[str, Tensor]
     version: int
     pretraining: Batch | None = None
+    measured: Mapping[str, "Mean"] = field(default_factory=dict)
 
     def describe(self) -> dict[str, "Mean"]:
-        return {name: (part_B.sum(), torch.tensor(float(len(part_B)))) for name, part_B in self.parts.items()}
+        parts = {name: (part_B.sum(), torch.tensor(float(len(part_B)))) for name, part_B in self.parts.items()}
+        return parts | dict(self.measured)
 
 
 @dataclass(frozen=True, slots=True)

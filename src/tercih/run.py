@@ -96,7 +96,7 @@ class Run:
 def check_folder(folder: Path, recipe: str, config: Any) -> dict[str, Any]:
     """The configuration as run.json holds it; refuses a folder that holds anything but this very run, or nothing."""
     wanted: dict[str, Any] = json.loads(json.dumps(asdict(config), default=str))
-    for place in ("out", "shard"):  # where it lies, in the end or while it runs, is not what it is
+    for place in ("out", "shard", "cluster", "workers"):  # where it lies and runs is not what it is
         wanted.pop(place, None)
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder} is a file; name another folder with --out")

@@ -142,6 +142,7 @@ def _rollouts(
         seed=config.seed,
         pretraining=mixed_in,
         team=team,
+        engine=config.engine,
     )
     return data, len(prompts)
 

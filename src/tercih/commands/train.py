@@ -17,6 +17,7 @@ from tercih.distributed.team import ALONE, Team, joined
 from tercih.method import Method
 from tercih.models.load import save_model
 from tercih.progress import console
+from tercih.rollout.sampler import Rollouts
 from tercih.run import Run, check_folder
 from tercih.sources import load
 from tercih.train import fit
@@ -59,6 +60,8 @@ def main(config: Train[Any], name: str, team: Team = ALONE) -> dict[str, float]:
 
     def work(folder: Path) -> str:
         metrics.update(fit(config.method, models, data, config.optimisation, folder, team=team, title=name))
+        if isinstance(data, Rollouts):
+            data.close()
         save_model(model, tokenizer.hf, folder)
         return "  ".join(f"{key} {value:.3g}" for key, value in metrics.items() if "/" not in key)
 

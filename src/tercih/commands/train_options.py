@@ -12,6 +12,7 @@ from tercih.config import ConfigError, from_command_line
 from tercih.distributed.team import size_of_team
 from tercih.method import Method
 from tercih.optimisation import Optimisation
+from tercih.rollout.engines import EngineSettings
 from tercih.rollout.sampling import Sampling
 
 M = TypeVar("M", bound=Method)
@@ -67,6 +68,7 @@ class Train(Generic[M]):
     several of these, they are called like their folders."""
     rewards: Rewards = Rewards()
     sampling: Sampling = Sampling()
+    engine: EngineSettings = EngineSettings()
     pretraining: tuple[str, ...] = ()
     """For PPO-ptx (--method.pretraining-coef > 0): files or data sets of texts that are mixed into every step."""
     pretraining_rows: int = 32
@@ -176,7 +178,7 @@ def _ignored(config: Train[Any], name: str) -> Iterator[tuple[str, str]]:
         if all(map(is_function, config.reward)):
             yield "rewards.truncate_at", "only reward models read up to it, and --reward names none"
     else:
-        for option in ("steps", "reward", "rewards", "sampling"):
+        for option in ("steps", "reward", "rewards", "sampling", "engine"):
             yield option, f"{name} does not sample"
     if not getattr(config.method, "pretraining_coef", 0):
         yield "pretraining", "there is no --method.pretraining-coef"
@@ -191,6 +193,13 @@ def _ignored(config: Train[Any], name: str) -> Iterator[tuple[str, str]]:
     if not config.rewards.truncate_at:
         yield "rewards.truncate_after", "there is no --rewards.truncate-at"
         yield "rewards.missing_score", "there is no --rewards.truncate-at"
+    if not config.engine.url:
+        for option in ("model", "weights", "correction"):
+            yield f"engine.{option}", "there is no --engine.url"
+    if not config.engine.cluster:
+        yield "engine.workers", "there is no --engine.cluster"
+    if not (config.engine.url or config.engine.cluster):
+        yield "engine.timeout", "there is neither --engine.url nor --engine.cluster"
     if not config.lora:
         yield "lora_alpha", "there is no --lora"
     if size_of_team() == 1:

@@ -15,7 +15,8 @@ from tercih.models.load import load_policy
 from tercih.progress import Progress
 from tercih.records import Content, Text
 from tercih.rollout.engine import Generated
-from tercih.rollout.sampler import make_engine, to_tokens
+from tercih.rollout.engines import make_engine
+from tercih.rollout.sampler import to_tokens
 from tercih.rollout.sampling import Sampling
 
 LOOKED_AT = 5000  # records that are tokenised

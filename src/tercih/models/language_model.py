@@ -89,6 +89,8 @@ class LanguageModel(nn.Module):
                 entropy=want.entropy,
             )
             logp_BT = _place(logp_M, wanted, shape)
+            if tokens.correction_BT is not None:
+                logp_BT = _Corrected.apply(logp_BT, tokens.correction_BT)  # type: ignore[no-untyped-call]
             entropy_BT = _place(entropy_M, wanted, shape) if want.entropy else None
         if want.value:
             value_BT = _place(self._value(hidden_MD, tokens, wanted.places), wanted, shape)
@@ -107,6 +109,20 @@ class LanguageModel(nn.Module):
         """Within this context the model is what it was before its LoRA adapter: the reference, at no extra memory."""
         with self.peft.disable_adapter() if self.peft is not None else nullcontext():
             yield
+
+
+class _Corrected(torch.autograd.Function):
+    """log π as it is; its gradient times the correction."""
+
+    @staticmethod
+    def forward(ctx: Any, logp_BT: Tensor, correction_BT: Tensor) -> Tensor:
+        ctx.save_for_backward(correction_BT)
+        return logp_BT.view_as(logp_BT)
+
+    @staticmethod
+    def backward(ctx: Any, to_logp_BT: Tensor) -> tuple[Tensor, None]:
+        (correction_BT,) = ctx.saved_tensors
+        return to_logp_BT * correction_BT.to(to_logp_BT.dtype), None
 
 
 class Reference:

@@ -117,12 +117,9 @@ def save_model(model: LanguageModel | RewardModel, tokenizer: Any, folder: str |
     folder.mkdir(parents=True, exist_ok=True)
     for ours in (ABOUT, HEADS):  # of a model that was saved here before
         (folder / ours).unlink(missing_ok=True)
-    causal = model.causal
     if model.peft is not None:
         model.peft.save_pretrained(folder / "adapter")
-        causal.save_pretrained(folder, state_dict=merged_weights(causal))
-    else:
-        causal.save_pretrained(folder)
+    save_weights(model, folder)
     tokenizer.save_pretrained(folder)
     heads = {k: v.contiguous() for k, v in model.state_dict().items() if not k.startswith(("causal.", "peft."))}
     if heads:
@@ -134,10 +131,22 @@ def save_model(model: LanguageModel | RewardModel, tokenizer: Any, folder: str |
             facts["value"] = "shared" if model.value_trunk is None else "separate"
     else:
         facts["readout"] = model.readout
-    for path in folder.glob("*.safetensors"):  # written with mode 600, whatever the umask says
-        path.chmod((folder / "config.json").stat().st_mode)
+    _readable(folder)
     (folder / ABOUT).write_text(json.dumps(facts, indent=2))
     return folder
+
+
+def save_weights(model: LanguageModel | RewardModel, folder: Path) -> None:
+    """The weights as they are now, an adapter folded in, and the configuration; no tokenizer and no heads."""
+    weights = None if model.peft is None else merged_weights(model.causal)
+    with _quiet():
+        model.causal.save_pretrained(folder, state_dict=weights)
+    _readable(folder)
+
+
+def _readable(folder: Path) -> None:
+    for path in folder.glob("*.safetensors"):  # written with mode 600, whatever the umask says
+        path.chmod((folder / "config.json").stat().st_mode)
 
 
 def merged_weights(causal: Any) -> dict[str, Tensor]:
@@ -199,5 +208,5 @@ def _quiet() -> Iterator[None]:
 
 __all__ = [
     "LoRA", "ModelError", "add_lora", "check_folder", "default_device", "from_config", "load_causal", "load_policy",
-    "load_reward_model", "merge_lora", "read_about", "save_model",
+    "load_reward_model", "merge_lora", "read_about", "save_model", "save_weights",
 ]  # fmt: skip

@@ -30,7 +30,7 @@ from tercih.optimisation import Optimisation
 from tercih.progress import Progress
 from tercih.records import Consensus, Item, Text
 from tercih.rewards import Combiner, FunctionReward, LearnedReward
-from tercih.rollout.sampler import Rollouts, sample_items
+from tercih.rollout.sampler import EngineSettings, Rollouts, sample_items
 from tercih.rollout.sampling import Sampling
 from tercih.run import write_json
 from tercih.train import fit
@@ -89,6 +89,7 @@ class PolicySettings:
     truncate_after: int = 16
     missing_score: float = -1.0
     missing_end_penalty: float = 0.0  # what a response loses that was cut instead of ending
+    engine: EngineSettings = EngineSettings()
 
 
 def fine_tune(
@@ -261,10 +262,12 @@ def optimise_policy(
         prompts_per_step=settings.prompts_per_step,
         samples=settings.samples,
         seed=seed,
+        engine=settings.engine,
         audit=[FunctionReward(lambda prompt, completion, **_: task.gold(prompt, completion), "gold")],
     )
     models = Models(policy=policy, reference=Reference(policy))
     metrics = fit(settings.method, models, rollouts, settings.optimisation, folder, title="PPO")
+    rollouts.close()
     save_model(policy, tokenizer.hf, folder)
     return f"{settings.steps} steps: reward {metrics['reward']:.2f}, KL {metrics['kl']:.1f} nats per response"
 

@@ -7,6 +7,7 @@ is read once for all its samples, and no key or value is copied while tokens are
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -36,6 +37,37 @@ class Generated:
     """By EOS or a stop text; False where the response was cut at `max_new_tokens`."""
     prompt_of_B: Tensor
     stats: Stats
+    version: int = 0
+    """Of the weights that sampled, as the last `sync` called them."""
+
+
+class StaleError(RuntimeError):
+    """Responses by other weights than those asked for."""
+
+
+class RolloutEngine(Protocol):
+    """Prompts in, token ids and log-probabilities out, whoever samples."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether its log-probabilities are the learner's own, up to rounding."""
+
+    def close(self) -> None:
+        """Nothing is sampled any more."""
+
+    def sync(self, version: int) -> None:
+        """From now on sample from the policy's weights as they are, and call them `version`."""
+
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        sampling: Sampling,
+        *,
+        samples: int = 1,
+        seed: int,
+        keys: Sequence[int] | None = None,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> Generated: ...
 
 
 class Engine:
@@ -44,6 +76,8 @@ class Engine:
     `eos_ids` end a response. `decode` turns token ids into text and is needed for stop texts only. At most `max_batch`
     responses run at a time: more is quicker and takes more memory.
     """
+
+    exact = True
 
     def __init__(
         self,
@@ -65,7 +99,15 @@ class Engine:
         self.windows = windows(model.config)
         self.context: int | None = getattr(config, "max_position_embeddings", None)
         self.vocabulary: int = model.get_input_embeddings().weight.shape[0]
+        self.version = 0
         self._texts: dict[int, str] = {}
+
+    def close(self) -> None:
+        """There is nothing to end."""
+
+    def sync(self, version: int) -> None:
+        """The weights are the policy's own: there is nothing to copy."""
+        self.version = version
 
     def generate(
         self,
@@ -85,7 +127,9 @@ class Engine:
         FloatingPointError where the model returns NaN or infinite logits.
         """
         keys = range(len(prompts)) if keys is None else keys
-        self._check(prompts, sampling, samples, seed, keys)
+        check_asked(prompts, samples, seed, keys, sampling, vocabulary=self.vocabulary, context=self.context)
+        if sampling.stop and self.decode is None:
+            raise ValueError(f"sampling.stop={sampling.stop!r} needs Engine(..., decode=...) to turn tokens into text")
         stops = Stops(sampling.stop, self.decode, self._texts) if sampling.stop and self.decode else None
         responses = [
             Response(prompt=p, key=key, sample=s)
@@ -106,53 +150,63 @@ class Engine:
                 stops=stops,
             )
             stats = slots.run(on_progress)
-        return self._collect(responses, stats)
+        wide = torch.float64 if self.model.dtype == torch.float64 else torch.float32
+        return collect(responses, stats, self.version, device=self.model.device, dtype=wide)
 
-    def _check(
-        self, prompts: Sequence[Sequence[int]], sampling: Sampling, samples: int, seed: int, keys: Sequence[int]
-    ) -> None:
-        if samples < 1:
-            raise ValueError(f"samples must be >= 1, got {samples}")
-        if seed < 0:
-            raise ValueError(f"seed must be >= 0, got {seed}")
-        if len(prompts) == 0:
-            raise ValueError("there is no prompt to sample from")
-        if len(keys) != len(prompts):
-            raise ValueError(f"keys must name every prompt: {len(prompts)} prompts, {len(keys)} keys")
-        if min(keys) < 0:
-            raise ValueError(f"keys must be >= 0, got {min(keys)}")
-        if sampling.stop and self.decode is None:
-            raise ValueError(f"sampling.stop={sampling.stop!r} needs Engine(..., decode=...) to turn tokens into text")
-        for p, prompt in enumerate(prompts):
-            if len(prompt) == 0:
-                raise ValueError(f"prompt {p} is empty: begin it with the model's BOS token")
-            if not (min(prompt) >= 0 and max(prompt) < self.vocabulary):
-                bad = next(t for t in prompt if not 0 <= t < self.vocabulary)
-                raise ValueError(
-                    f"prompt {p} holds token id {bad}, but the model knows 0..{self.vocabulary - 1}: "
-                    "was it made by another tokenizer?"
-                )
-            if self.context is not None and len(prompt) + sampling.max_new_tokens > self.context:
-                raise ValueError(
-                    f"prompt {p} has {len(prompt)} tokens and sampling.max_new_tokens is {sampling.max_new_tokens}, "
-                    f"together more than the model's context of {self.context}: shorten the prompt or lower "
-                    "sampling.max_new_tokens"
-                )
 
-    def _collect(self, responses: Sequence[Response], stats: Stats) -> Generated:
-        device = self.model.device
-        T = max(len(r.ids) for r in responses)
-        dtype = torch.float64 if self.model.dtype == torch.float64 else torch.float32
-        ids = [r.ids + [0] * (T - len(r.ids)) for r in responses]
-        logp = [r.logp + [0.0] * (T - len(r.logp)) for r in responses]
-        return Generated(
-            response_ids_BT=torch.tensor(ids, device=device),
-            response_len_B=torch.tensor([len(r.ids) for r in responses], device=device),
-            logp_BT=torch.tensor(logp, dtype=dtype, device=device),
-            ended_B=torch.tensor([r.ended for r in responses], device=device),
-            prompt_of_B=torch.tensor([r.prompt for r in responses], device=device),
-            stats=stats,
-        )
+def check_asked(
+    prompts: Sequence[Sequence[int]],
+    samples: int,
+    seed: int,
+    keys: Sequence[int],
+    sampling: Sampling,
+    *,
+    vocabulary: int,
+    context: int | None,
+) -> None:
+    """ValueError for what no engine can sample."""
+    if samples < 1:
+        raise ValueError(f"samples must be >= 1, got {samples}")
+    if seed < 0:
+        raise ValueError(f"seed must be >= 0, got {seed}")
+    if len(prompts) == 0:
+        raise ValueError("there is no prompt to sample from")
+    if len(keys) != len(prompts):
+        raise ValueError(f"keys must name every prompt: {len(prompts)} prompts, {len(keys)} keys")
+    if min(keys) < 0:
+        raise ValueError(f"keys must be >= 0, got {min(keys)}")
+    for p, prompt in enumerate(prompts):
+        if len(prompt) == 0:
+            raise ValueError(f"prompt {p} is empty: begin it with the model's BOS token")
+        if not (min(prompt) >= 0 and max(prompt) < vocabulary):
+            bad = next(t for t in prompt if not 0 <= t < vocabulary)
+            raise ValueError(
+                f"prompt {p} holds token id {bad}, but the model knows 0..{vocabulary - 1}: "
+                "was it made by another tokenizer?"
+            )
+        if context is not None and len(prompt) + sampling.max_new_tokens > context:
+            raise ValueError(
+                f"prompt {p} has {len(prompt)} tokens and sampling.max_new_tokens is {sampling.max_new_tokens}, "
+                f"together more than the model's context of {context}: shorten the prompt or lower "
+                "sampling.max_new_tokens"
+            )
+
+
+def collect(
+    responses: Sequence[Response], stats: Stats, version: int, *, device: torch.device, dtype: torch.dtype
+) -> Generated:
+    T = max(len(r.ids) for r in responses)
+    ids = [r.ids + [0] * (T - len(r.ids)) for r in responses]
+    logp = [r.logp + [0.0] * (T - len(r.logp)) for r in responses]
+    return Generated(
+        response_ids_BT=torch.tensor(ids, device=device),
+        response_len_B=torch.tensor([len(r.ids) for r in responses], device=device),
+        logp_BT=torch.tensor(logp, dtype=dtype, device=device),
+        ended_B=torch.tensor([r.ended for r in responses], device=device),
+        prompt_of_B=torch.tensor([r.prompt for r in responses], device=device),
+        stats=stats,
+        version=version,
+    )
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from torch.nn.functional import pad
 from tercih.distributed.team import Team
 from tercih.records import Text
 from tercih.rewards.source import RewardSource, Scores
-from tercih.rollout.engine import Engine, Generated
+from tercih.rollout.engine import Generated, RolloutEngine, StaleError
 from tercih.rollout.sampling import Sampling
 from tercih.rollout.slots import Stats
 
@@ -21,7 +21,18 @@ class TeamEngine:
     """Every process of a team samples for its share of the prompts; all have all responses."""
 
     team: Team
-    engine: Engine
+    engine: RolloutEngine
+    device: torch.device
+
+    @property
+    def exact(self) -> bool:
+        return self.engine.exact
+
+    def close(self) -> None:
+        self.engine.close()
+
+    def sync(self, version: int) -> None:
+        self.engine.sync(version)
 
     def generate(
         self,
@@ -47,7 +58,7 @@ class TeamEngine:
             )
             found = moved(found, "cpu")
         parts = [part for part in self.team.gather(found) if part is not None]
-        return moved(concatenated(parts), self.engine.model.device)
+        return moved(concatenated(parts), self.device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +76,10 @@ class TeamReward:
 
 
 def concatenated(parts: Sequence[Generated]) -> Generated:
-    """The responses to the prompts of all parts, one after the other."""
+    """The responses to the prompts of all parts, one after the other; StaleError where other weights made some."""
+    versions = sorted({part.version for part in parts})
+    if len(versions) > 1:
+        raise StaleError(f"parts of one rollout were sampled by the weights of steps {', '.join(map(str, versions))}")
     T = max(part.response_ids_BT.shape[1] for part in parts)
     prompts = [int(part.prompt_of_B.max()) + 1 for part in parts]
     starts = [sum(prompts[:i]) for i in range(len(parts))]
@@ -76,13 +90,11 @@ def concatenated(parts: Sequence[Generated]) -> Generated:
 
     stats = [part.stats for part in parts]
     tokens, steps = sum(s.tokens for s in stats), sum(s.steps for s in stats)
+    named = [f.name for f in fields(Generated) if f.name.endswith(("_B", "_BT")) and f.name != "prompt_of_B"]
+    tensors: dict[str, Any] = {name: wide(name) for name in named}
     return replace(
         parts[0],
-        **{
-            f.name: wide(f.name)
-            for f in fields(Generated)
-            if f.name.endswith(("_B", "_BT")) and f.name != "prompt_of_B"
-        },
+        **tensors,
         prompt_of_B=torch.cat([part.prompt_of_B + start for part, start in zip(parts, starts, strict=True)]),
         stats=Stats(tokens=tokens, steps=steps, prefills=sum(s.prefills for s in stats), mean_rows=tokens / steps),
     )

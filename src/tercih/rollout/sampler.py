@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from tercih.batches import Batch, Rollout, Tokens
+from tercih.batches import Batch, Mean, Rollout, Tokens
 from tercih.data.collate import pad
 from tercih.data.tokenize import Tokenizer
 from tercih.distributed.team import ALONE, Team
@@ -15,14 +16,11 @@ from tercih.models.language_model import LanguageModel
 from tercih.records import Text
 from tercih.rewards.combine import Combiner
 from tercih.rewards.source import RewardSource
-from tercih.rollout.engine import Engine, Generated
+from tercih.rollout.engine import Generated, RolloutEngine, StaleError
+from tercih.rollout.engines import EngineSettings, make_engine
+from tercih.rollout.mismatch import mismatch
 from tercih.rollout.parts import TeamEngine, TeamReward
 from tercih.rollout.sampling import Sampling
-
-
-def make_engine(policy: LanguageModel, tokenizer: Tokenizer, max_batch: int = 256) -> Engine:
-    """An engine on the policy's own weights: what is sampled follows every update, with nothing to copy."""
-    return Engine(policy.causal, eos_ids={tokenizer.eos}, decode=tokenizer.decode, max_batch=max_batch)
 
 
 def to_tokens(generated: Generated, prompts: Sequence[Sequence[int]]) -> Tokens:
@@ -86,8 +84,10 @@ class Rollouts:
     """`steps` rollouts of `prompts_per_step` prompts with `samples` responses each; step number s is a pure function of
     (weights, seed, s).
 
-    `audit` scores are written to the metrics and never reach the policy. `pretraining(step)` gives PPO-ptx its text. In
-    a `team` each process samples and scores its share, and all have the whole rollout.
+    `audit` scores are written to the metrics and never reach the policy. `pretraining(step)` gives PPO-ptx its text.
+    `engine` says who samples; where that is not the learner's own arithmetic, the learner's log-probabilities are what
+    is trained on, the difference is measured and gradients are corrected for it. In a `team` each process samples and
+    scores its share, and all have the whole rollout.
     """
 
     policy: LanguageModel
@@ -103,6 +103,7 @@ class Rollouts:
     audit: Sequence[RewardSource] = ()
     pretraining: Callable[[int], Batch] | None = None
     team: Team = ALONE
+    engine: EngineSettings = EngineSettings()
     ids: list[tuple[int, ...]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -121,9 +122,9 @@ class Rollouts:
                 f" {self.policy.temperature}; they must be equal"
             )
         self.ids = [self.tokenizer.prompt(p.prompt) for p in self.prompts]
-        self.engine: Engine | TeamEngine = make_engine(self.policy, self.tokenizer, self.max_batch)
+        self.sampler: RolloutEngine = make_engine(self.policy, self.tokenizer, self.max_batch, self.engine)
         if self.team.size > 1:
-            self.engine = TeamEngine(self.team, self.engine)
+            self.sampler = TeamEngine(self.team, self.sampler, self.policy.causal.device)
             shared = [TeamReward(self.team, source) for source in self.reward.sources]
             self.reward = replace(self.reward, sources=shared)
             self.audit = [TeamReward(self.team, source) for source in self.audit]
@@ -133,21 +134,44 @@ class Rollouts:
         ids = [self.ids[i] for i in chosen]
         prompts = [self.prompts[i] for i in chosen]
         seed = int(np.random.SeedSequence((self.seed, step)).generate_state(1, np.uint64)[0])
-        generated = self.engine.generate(ids, self.sampling, samples=self.samples, seed=seed)
-        items = to_items(generated, prompts, ids, self.tokenizer, f"step {step}")
+        self.sampler.sync(step)
+        generated = self.sampler.generate(ids, self.sampling, samples=self.samples, seed=seed)
+        if generated.version != step:
+            raise StaleError(
+                f"step {step} was sampled by the weights of step {generated.version}; nothing is trained on it"
+            )
+        items = to_items(generated, prompts, ids, self.tokenizer, f"step {generated.version}")
         reward_B, parts = self.reward(items, generated.ended_B.cpu())
         for source in self.audit:
             scores = source.score(items)
             parts |= {f"audit/{name}": scores.reward_BC[:, c] for c, name in enumerate(scores.names)}
+        tokens, logp_BT, measured = self._as_learner(to_tokens(generated, ids), generated.logp_BT)
         return Rollout(
-            tokens=to_tokens(generated, ids),
-            logp_BT=generated.logp_BT,
+            tokens=tokens,
+            logp_BT=logp_BT,
             reward_B=reward_B.to(generated.logp_BT),
             ended_B=generated.ended_B,
             parts=parts,
-            version=step,
+            version=generated.version,
             pretraining=self.pretraining(step) if self.pretraining else None,
+            measured=measured,
         )
+
+    @torch.no_grad()
+    def _as_learner(self, tokens: Tokens, engine_logp_BT: Tensor) -> tuple[Tokens, Tensor, dict[str, Mean]]:
+        """What was sampled with the learner's log-probabilities, how far they are from the engine's, and what gradients
+        do about it."""
+        if self.sampler.exact:
+            return tokens, engine_logp_BT, {}
+        logp_BT, mask_BT, correction = self.policy(tokens).logp_BT, tokens.loss_mask_BT, self.engine.correction
+        measured = mismatch(logp_BT, engine_logp_BT, mask_BT, correction)
+        if correction.level != "none":
+            tokens = replace(tokens, correction_BT=correction.weight(logp_BT, engine_logp_BT, mask_BT))
+        return tokens, logp_BT, measured
+
+    def close(self) -> None:
+        """Let go of whoever sampled; nothing is sampled any more."""
+        self.sampler.close()
 
     def _chosen(self, step: int) -> list[int]:
         """The next prompts of an endless, reshuffled walk through all of them."""
@@ -165,4 +189,4 @@ class Rollouts:
         self.reward.load_state_dict(state)
 
 
-__all__ = ["Rollouts", "make_engine", "sample_items", "to_items", "to_tokens"]
+__all__ = ["EngineSettings", "Rollouts", "make_engine", "sample_items", "to_items", "to_tokens"]
