@@ -38,6 +38,11 @@ class EngineSettings:
         if self.workers < 1:
             raise ValueError(f"engine.workers must be >= 1, got {self.workers}")
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether other processes sample."""
+        return bool(self.url or self.cluster)
+
 
 def make_engine(
     policy: LanguageModel, tokenizer: Tokenizer, max_batch: int = 256, settings: EngineSettings | None = None

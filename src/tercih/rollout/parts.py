@@ -62,6 +62,30 @@ class TeamEngine:
 
 
 @dataclass(frozen=True, slots=True)
+class LedEngine:
+    """The leader of a team asks an engine of other processes for all; the others have none."""
+
+    team: Team
+    engine: RolloutEngine | None
+    device: torch.device
+    exact: bool
+
+    def close(self) -> None:
+        if self.engine is not None:
+            self.engine.close()
+
+    def sync(self, version: int) -> None:
+        if self.engine is not None:
+            self.engine.sync(version)
+
+    def generate(self, *arguments: Any, **options: Any) -> Generated:
+        found = None if self.engine is None else moved(self.engine.generate(*arguments, **options), "cpu")
+        told = self.team.tell(found)
+        assert told is not None
+        return moved(told, self.device)
+
+
+@dataclass(frozen=True, slots=True)
 class TeamReward:
     """Every process of a team scores its share of the items; all have all scores, and each item is scored once."""
 

@@ -19,7 +19,7 @@ from tercih.rewards.source import RewardSource
 from tercih.rollout.engine import Generated, RolloutEngine, StaleError
 from tercih.rollout.engines import EngineSettings, make_engine
 from tercih.rollout.mismatch import mismatch
-from tercih.rollout.parts import TeamEngine, TeamReward
+from tercih.rollout.parts import LedEngine, TeamEngine, TeamReward
 from tercih.rollout.sampling import Sampling
 
 
@@ -122,9 +122,8 @@ class Rollouts:
                 f" {self.policy.temperature}; they must be equal"
             )
         self.ids = [self.tokenizer.prompt(p.prompt) for p in self.prompts]
-        self.sampler: RolloutEngine = make_engine(self.policy, self.tokenizer, self.max_batch, self.engine)
+        self.sampler = self._make_sampler()
         if self.team.size > 1:
-            self.sampler = TeamEngine(self.team, self.sampler, self.policy.causal.device)
             shared = [TeamReward(self.team, source) for source in self.reward.sources]
             self.reward = replace(self.reward, sources=shared)
             self.audit = [TeamReward(self.team, source) for source in self.audit]
@@ -168,6 +167,16 @@ class Rollouts:
         if correction.level != "none":
             tokens = replace(tokens, correction_BT=correction.weight(logp_BT, engine_logp_BT, mask_BT))
         return tokens, logp_BT, measured
+
+    def _make_sampler(self) -> RolloutEngine:
+        team, device, elsewhere = self.team, self.policy.causal.device, self.engine.elsewhere
+        made = None
+        if team.leads or not elsewhere:
+            made = make_engine(self.policy, self.tokenizer, self.max_batch, self.engine)
+        if elsewhere and team.size > 1:
+            return LedEngine(team, made, device, exact=not self.engine.url)
+        assert made is not None
+        return made if team.size == 1 else TeamEngine(team, made, device)
 
     def close(self) -> None:
         """Let go of whoever sampled; nothing is sampled any more."""
