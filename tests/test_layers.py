@@ -14,6 +14,7 @@ HOUSE = Path(tercih.__file__).parent
 
 TENSORS = {"spans", "batches", "ops", "method"}
 LEARNING = TENSORS | {
+    "distributed",
     "records",
     "data",
     "models",
@@ -39,16 +40,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "batches": {"spans"},
     "ops": {"batches"},
     "method": {"batches"},
+    "distributed": {"batches"},
     "data": {"records", "places", "progress", "batches"},
     "models": {"spans", "places", "batches"},
     "rewards": {"records", "batches", "ops", "data", "models"},
     # Sampling for training scores what it sampled, so rewards stand above rollouts.
-    "rollout": {"spans", "records", "batches", "ops", "data", "models", "rewards"},
+    "rollout": {"spans", "records", "batches", "ops", "distributed", "data", "models", "rewards"},
     "algorithms": TENSORS,
     "checkpoint": set(),
     "metrics": set(),
     "optimisation": set(),
-    "train": {"spans", "batches", "method", "checkpoint", "metrics", "optimisation", "progress"},
+    "train": {"spans", "batches", "method", "distributed", "checkpoint", "metrics", "optimisation", "progress"},
     "evaluation": {"records"},
     "report": {"evaluation"},
     "config": set(),
@@ -61,6 +63,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recipes": ALL_ROOMS | {"doctor"},
     "commands": ALL_ROOMS | {"config", "conformance", "doctor", "profiling", "worker", "recipes"},
     "cli": set(),  # names its commands in strings, so that each is imported only when it is chosen
+    "__main__": {"cli"},
 }
 NO_TORCH = ("records", "sources", "feedback", "environments", "evaluation", "report")
 HEAVY = {"torch", "transformers", "peft", "safetensors"}

@@ -57,6 +57,10 @@ def main() -> None:
     if name not in COMMANDS:
         print(f"error: there is no command {name!r}\n\n{usage()}", end="", file=sys.stderr)
         sys.exit(2)
+    if name != "train" and os.environ.get("WORLD_SIZE", "1") != "1":
+        if os.environ.get("RANK") == "0":
+            print(f"error: torchrun is for `tercih train` alone; start `tercih {name}` without it", file=sys.stderr)
+        sys.exit(2)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     module, function = COMMANDS[name].target.split(":")
     try:

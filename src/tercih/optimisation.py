@@ -53,10 +53,10 @@ class Optimisation:
             return TFAdam(trained, lr=self.lr, betas=self.betas, eps=self.eps)
         return torch.optim.AdamW(trained, lr=self.lr, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay)
 
-    def clip(self, parameters: Iterable[nn.Parameter]) -> float:
+    def clip(self, parameters: Iterable[nn.Parameter]) -> Tensor:
         """Scale the gradient down to `max_norm` where it is longer; returns its norm before that."""
         bound = math.inf if self.max_norm is None else self.max_norm
-        return float(nn.utils.clip_grad_norm_(parameters, bound))
+        return nn.utils.clip_grad_norm_(parameters, bound)
 
     def lr_at(self, step: int, steps: int) -> float:
         warm = int(self.warmup * steps)

@@ -56,6 +56,10 @@ class Run:
         path = self.folder / "stages.json"
         return list(json.loads(path.read_text())) if path.exists() else []
 
+    def is_done(self, name: str) -> bool:
+        """Whether the stage was done, in this session or another."""
+        return any(stage["name"] == name for stage in self.stages)
+
     def stage(self, name: str, title: str, work: Callable[[Path], str]) -> Path:
         """Do `work(folder of the stage)` unless it was done; what it returns is one line on what came out."""
         folder = self.folder / name
@@ -92,7 +96,8 @@ class Run:
 def check_folder(folder: Path, recipe: str, config: Any) -> dict[str, Any]:
     """The configuration as run.json holds it; refuses a folder that holds anything but this very run, or nothing."""
     wanted: dict[str, Any] = json.loads(json.dumps(asdict(config), default=str))
-    wanted.pop("out", None)  # where it lies is not what it is
+    for place in ("out", "shard", "cluster", "workers"):  # where it lies and runs is not what it is
+        wanted.pop(place, None)
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder} is a file; name another folder with --out")
     if not (folder / "run.json").exists():

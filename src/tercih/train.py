@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +13,9 @@ from torch import Tensor
 from tercih import spans
 from tercih.batches import Batch, Mean, Models
 from tercih.checkpoint import Checkpoints
+from tercih.distributed.placed import place
+from tercih.distributed.spread import spread
+from tercih.distributed.team import ALONE, Team
 from tercih.method import Method, State
 from tercih.metrics import MetricsFile
 from tercih.optimisation import Optimisation
@@ -42,6 +46,7 @@ def fit(
     optimisation: Optimisation,
     folder: Path | str | None = None,
     *,
+    team: Team = ALONE,
     title: str = "training",
     save_every: float = 60.0,
     on_step: Callable[[int, Mapping[str, float]], None] | None = None,
@@ -50,20 +55,22 @@ def fit(
 
     With a `folder`, metrics go to `folder/metrics.jsonl` and checkpoints to `folder/checkpoints`: at the latest every
     `save_every` seconds, and more often where saving costs little (under 5 % of the time). A run that was killed goes
-    on from the newest one and ends with the same bits. Raises TrainingError on a loss that is not finite or explodes;
-    the last good checkpoint stays.
+    on from the newest one and ends with the same bits. In a `team` every process calls it with the same method, models
+    and data; the result is that of one process, up to rounding, and the leader alone needs the folder. Raises
+    TrainingError on a loss that is not finite or explodes; the last good checkpoint stays.
     """
-    trainer = _Trainer(method, models, data, optimisation)
-    checkpoints = Checkpoints(Path(folder) / "checkpoints") if folder else None
+    trainer = _Trainer(method, models, data, optimisation, team)
+    checkpoints = Checkpoints(Path(folder) / "checkpoints") if folder and team.leads else None
     start = 0
-    if checkpoints and (saved := checkpoints.load()):
+    if saved := team.tell(checkpoints.load() if checkpoints else None):
         start = saved[0]
         trainer.load_state_dict(saved[1])
     metrics: dict[str, float] = trainer.metrics
     last_save, cost = time.monotonic(), 0.0
+    kept = folder if team.leads else None
     with (
         spans.training(title, models.policy),
-        MetricsFile(folder, keep=start) as log,
+        MetricsFile(kept, keep=start) as log,
         Progress(title, total=data.steps, done=start) as progress,
     ):
         for step in range(start, data.steps):
@@ -74,32 +81,41 @@ def fit(
             log.write(step, metrics)
             progress.advance(metrics)
             since = time.monotonic() - last_save
-            if checkpoints and (since > save_every or since > 20 * cost or step + 1 == data.steps):
+            if team.tell(bool(checkpoints) and (since > save_every or since > 20 * cost or step + 1 == data.steps)):
                 began = time.monotonic()
                 with span("checkpoint"):
-                    checkpoints.save(step + 1, trainer.state_dict())
+                    state = trainer.state_dict()
+                    if checkpoints:
+                        checkpoints.save(step + 1, state)
                 last_save = time.monotonic()
                 cost = last_save - began
             if on_step:
                 on_step(step, metrics)
             if spans.enough():
                 break
+    trainer.placed.publish()
     return metrics
 
 
 class _Trainer:
     """A model, its optimiser and its method's state: what a checkpoint holds."""
 
-    def __init__(self, method: Method, models: Models, data: Data, optimisation: Optimisation) -> None:
-        self.method, self.models, self.data, self.optimisation = method, models, data, optimisation
+    def __init__(
+        self, method: Method, models: Models, data: Data, optimisation: Optimisation, team: Team = ALONE
+    ) -> None:
+        self.method, self.data, self.optimisation, self.team = method, data, optimisation, team
         self.state: State = method.init(models)
-        self.parameters = [p for p in models.policy.parameters() if p.requires_grad]
-        self.optimiser = optimisation.build(self.parameters)
+        self.placed = place(team, models.policy)
+        self.policy = self.placed.trained
+        self.models = spread(team, replace(models, policy=self.policy))
+        self.optimiser = optimisation.build(self.placed.parameters)
         self.metrics: dict[str, float] = {}
-        self.device = next(models.policy.parameters()).device
+        self.device = next(self.policy.parameters()).device
 
     def step(self, step: int) -> dict[str, float]:
         """All updates on one item of data. Raises FloatingPointError on numbers that are not finite or explode."""
+        if self.method.learns_from == "rollouts":
+            self.placed.publish()  # what samples reads the model that was given
         with span("data"):
             item = self.data(step)
         for group in self.optimiser.param_groups:
@@ -108,7 +124,7 @@ class _Trainer:
         if isinstance(item, Batch):
             item = item.to(self.device)
             means.add(item.describe())
-        self.models.policy.train()
+        self.policy.train()
         for batch in spans.each("forward", self.method.batches(item, self.models, self.state)):
             means.add(self._update([batch] if isinstance(batch, Batch) else batch))
         self.metrics = means.values()
@@ -124,32 +140,34 @@ class _Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         means, value = _Means(), 0.0
         for part in parts:
-            for micro in part.split(self.optimisation.micro_rows or part.tokens.rows):
+            for micro, counts in self.team.share(part, self.optimisation.micro_rows or part.tokens.rows):
                 with span("forward"):
-                    loss = self.method.loss(self.models.policy, micro)
+                    loss = self.method.loss(self.policy, micro)
                 terms = [t.weight * t.sum / units[t.per].clamp(min=1e-9) for t in loss.terms.values() if t.weight]
-                total = torch.stack(terms).sum()
+                total = torch.stack(terms).sum() * counts
                 value += float(total.detach())
                 if not abs(value) < EXPLODED:
                     raise FloatingPointError(f"the loss is {value:.3g} ({_describe(loss.terms)})")
                 with span("backward"):
                     total.backward()  # type: ignore[no-untyped-call]
-                means.add(loss.metrics)
+                means.add({name: (s * counts, n * counts) for name, (s, n) in loss.metrics.items()})
         with span("optimiser"):
-            norm = self.optimisation.clip(self.parameters)
+            self.placed.sum_gradients()
+            norm = float(self.placed.whole(self.optimisation.clip(self.placed.parameters)))
             if not math.isfinite(norm):
                 raise FloatingPointError(f"the gradient norm is {norm}")
             self.optimiser.step()
-        means.add({"loss": _one(value), "gradient_norm": _one(norm)})
-        return means.sums
+        sums = self.team.sum_means(means.sums | {"loss": _one(value)})
+        return sums | {"loss": _one(float(sums["loss"][0])), "gradient_norm": _one(norm)}
 
     def state_dict(self) -> dict[str, Any]:
-        trained = {n for n, p in self.models.policy.named_parameters() if p.requires_grad}
-        frozen = {n for n, p in self.models.policy.named_parameters() if not p.requires_grad}
-        tensors = self.models.policy.state_dict()
+        """Whole tensors, however many processes hold them: any number of processes can go on from it."""
+        trained = {n for n, p in self.policy.named_parameters() if p.requires_grad}
+        frozen = {n for n, p in self.policy.named_parameters() if not p.requires_grad}
+        tensors = self.policy.state_dict()
         return {
-            "model": {k: v for k, v in tensors.items() if k in trained or k not in frozen},
-            "optimiser": self.optimiser.state_dict(),
+            "model": self.placed.whole({k: v for k, v in tensors.items() if k in trained or k not in frozen}),
+            "optimiser": self.placed.whole(self.optimiser.state_dict()),
             "method": dict(self.state),
             "data": self.data.state_dict(),
             "metrics": self.metrics,
@@ -157,12 +175,18 @@ class _Trainer:
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        frozen = {n for n, p in self.models.policy.named_parameters() if not p.requires_grad}  # not in checkpoints
-        missing, unexpected = self.models.policy.load_state_dict(saved["model"], strict=False)
+        frozen = {n for n, p in self.policy.named_parameters() if not p.requires_grad}  # not in checkpoints
+        parts = self.placed.cut(saved["model"], self.policy.state_dict())
+        missing, unexpected = self.policy.load_state_dict(parts, strict=False)
         wrong = [f"missing {n}" for n in missing if n not in frozen] + [f"unknown {n}" for n in unexpected]
         if wrong:
             raise TrainingError(f"the checkpoint does not fit the model: {', '.join(wrong[:5])}; name another folder")
-        self.optimiser.load_state_dict(saved["optimiser"])
+        optimiser = saved["optimiser"]
+        moments = {
+            index: self.placed.cut(state, dict.fromkeys(state, self.placed.parameters[index]))
+            for index, state in optimiser["state"].items()
+        }
+        self.optimiser.load_state_dict(optimiser | {"state": moments})
         self.state = saved["method"]
         self.data.load_state_dict(saved["data"])
         self.metrics = saved["metrics"]

@@ -22,16 +22,16 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from tercih.recipes.stories_ppo import StoriesPPO, main
-data, out, control = sys.argv[1:]
+data, out, control, cluster = sys.argv[1:]
 model, texts = Path(data, "models/stories260K"), Path(data, "text/tinystories/tinystories_v2_10k_lines.txt.xz")
-main(StoriesPPO(model=str(model), data=texts, out=Path(out), tiny=True, control=control))
+main(StoriesPPO(model=str(model), data=texts, out=Path(out), tiny=True, control=control, cluster=cluster))
 """
 PASSING = ("minutes", "peak_rss_mb")
 
 
-def start(data_dir: Path, out: Path, control: str = "none") -> subprocess.Popen[str]:
+def start(data_dir: Path, out: Path, control: str = "none", cluster: str = "") -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(data_dir), str(out), control],
+        [sys.executable, "-c", PROGRAM, str(data_dir), str(out), control, cluster],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
 
@@ -128,3 +128,40 @@ def test_another_control_is_another_run(whole: Path, data_dir: Path) -> None:
     assert process.returncode != 0
     assert "control was 'none', now 'shuffled-labels'" in said
     assert (whole / "summary.json").read_bytes() == before
+
+
+def test_on_a_cluster_with_a_killed_worker_it_ends_with_the_same_numbers(
+    whole: Path, data_dir: Path, tmp_path: Path
+) -> None:
+    """Rollout workers in processes of their own, one of them killed while it samples; up to rounding."""
+    pytest.importorskip("ray")
+    out = tmp_path / "run"
+    process = start(data_dir, out, cluster="local")
+    until, killed = time.monotonic() + 400, 0
+    while process.poll() is None:
+        assert time.monotonic() < until
+        for worker in sampling(process.pid) if not killed else ():
+            os.kill(worker, signal.SIGKILL)
+            killed = worker
+            break
+        time.sleep(0.01)
+    said = process.communicate()[0]
+    assert process.returncode == 0, said
+    assert killed, "no worker was seen at work"
+    for mine, theirs in zip(read_metrics(out / "ppo"), read_metrics(whole / "ppo"), strict=True):
+        assert mine == pytest.approx(theirs, abs=1e-3, rel=1e-3)
+    assert read(out / "summary.json")["gold_mean"] == pytest.approx(read(whole / "summary.json")["gold_mean"], abs=1e-3)
+
+
+def sampling(pid: int) -> list[int]:
+    """Descendants of a process that are rollout workers with a task in their hands, which Ray gives as their title."""
+    found = []
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, children.read_text().split()):
+            try:
+                title = Path(f"/proc/{child}/cmdline").read_bytes()
+            except FileNotFoundError:
+                continue
+            found += [child] if b"ray::RolloutWorker.generate" in title else []
+            found += sampling(child)
+    return found

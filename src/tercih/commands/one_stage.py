@@ -14,6 +14,7 @@ from tercih.config import ConfigError
 from tercih.data import collate
 from tercih.data.offline import Offline
 from tercih.data.tokenize import ContextError, Tokenizer
+from tercih.distributed.team import ALONE, Team
 from tercih.feedback.quality import dawid_skene
 from tercih.models.language_model import LanguageModel, Reference
 from tercih.models.load import LoRA, add_lora, load_causal, load_policy, load_reward_model
@@ -62,11 +63,11 @@ def set_temperature(policy: LanguageModel, temperature: float) -> None:
 
 
 def build_data(
-    config: Train[Any], records: dict[str, list[Record]], tokenizer: Tokenizer, model: Any
+    config: Train[Any], records: dict[str, list[Record]], tokenizer: Tokenizer, model: Any, team: Team = ALONE
 ) -> tuple[Data, int]:
     """The data and how many records they have; everything is tokenised once here, so that errors come first."""
     if config.method.learns_from == "rollouts":
-        return _rollouts(config, records, tokenizer, model)
+        return _rollouts(config, records, tokenizer, model, team)
     wanted, make, columns = KINDS[config.method.learns_from]
     kept: list[Any] = []
     for spec, rows in records.items():
@@ -108,7 +109,7 @@ def weighed(judgements: Sequence[Comparison]) -> list[Consensus]:
 
 
 def _rollouts(
-    config: Train[Any], records: dict[str, list[Record]], tokenizer: Tokenizer, policy: LanguageModel
+    config: Train[Any], records: dict[str, list[Record]], tokenizer: Tokenizer, policy: LanguageModel, team: Team
 ) -> tuple[Rollouts, int]:
     if getattr(config.method, "pretraining_coef", 0) and not config.pretraining:
         raise ConfigError("--method.pretraining-coef mixes in texts; name them with --pretraining, or set it to 0")
@@ -144,6 +145,7 @@ def _rollouts(
         refill=getattr(config.method, "refills", 0),
         seed=config.seed,
         pretraining=mixed_in,
+        team=team,
         engine=config.engine,
     )
     return data, len(prompts)

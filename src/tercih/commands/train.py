@@ -1,6 +1,9 @@
 """`tercih train METHOD --model … --data …`: one stage, by any method on the shelf or in a file of the user's."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext, redirect_stderr
+from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +13,11 @@ from tercih.commands.one_stage import build_data, build_models
 from tercih.commands.train_options import Train, configure, refuse_ignored
 from tercih.config import ConfigError
 from tercih.data.tokenize import Tokenizer
+from tercih.distributed.team import ALONE, Team, joined
 from tercih.method import Method
 from tercih.models.load import save_model
 from tercih.progress import console
+from tercih.rollout.sampler import Rollouts
 from tercih.run import Run, check_folder
 from tercih.sources import load
 from tercih.train import fit
@@ -29,22 +34,34 @@ def train(arguments: Sequence[str]) -> None:
     name = arguments[0]
     if name.startswith("-"):
         raise ConfigError(f"the method comes first\n{usage}")
-    main(configure(method_called(name), name, arguments[1:]), name)
+    with joined() as team:
+        console.quiet = not team.leads
+        with nullcontext() if team.leads else redirect_stderr(StringIO()):  # the leader says what is wrong
+            config = configure(method_called(name), name, arguments[1:])
+        main(config, name, replace(team, sharded=config.shard))
 
 
-def main(config: Train[Any], name: str) -> dict[str, float]:
-    """Everything that can be refused is refused before the run folder is made."""
+def main(config: Train[Any], name: str, team: Team = ALONE) -> dict[str, float]:
+    """Everything that can be refused is refused before the run folder is made, by the leader alone."""
     refuse_ignored(config, name)
-    check_folder(config.out, f"train {name}", config)
+    if team.leads:
+        check_folder(config.out, f"train {name}", config)
     tokenizer = Tokenizer.load(config.model)
     records = {spec: load(spec, dict(config.columns), config.skip_bad) for spec in config.data}
     model, models = build_models(config)
-    data, size = build_data(config, records, tokenizer, model)
+    data, size = build_data(config, records, tokenizer, model, team)
+    if not team.leads:
+        if not team.tell(True):
+            fit(config.method, models, data, config.optimisation, team=team, title=name)
+        return {}
     run = Run(config.out, f"train {name}", config, seed=config.seed)
+    team.tell(run.is_done("model"))
     metrics: dict[str, float] = {}
 
     def work(folder: Path) -> str:
-        metrics.update(fit(config.method, models, data, config.optimisation, folder, title=name))
+        metrics.update(fit(config.method, models, data, config.optimisation, folder, team=team, title=name))
+        if isinstance(data, Rollouts):
+            data.close()
         save_model(model, tokenizer.hf, folder)
         return "  ".join(f"{key} {value:.3g}" for key, value in metrics.items() if "/" not in key)
 

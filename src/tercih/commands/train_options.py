@@ -10,6 +10,7 @@ import tyro
 
 from tercih.algorithms import METHODS
 from tercih.config import ConfigError, from_command_line
+from tercih.distributed.team import size_of_team
 from tercih.method import Method
 from tercih.optimisation import Optimisation
 from tercih.rollout.engines import EngineSettings
@@ -100,6 +101,8 @@ class Train(Generic[M]):
     lora_alpha: float = 32.0
     """The adapter's scale, over its rank."""
     seed: int = 0
+    shard: bool = False
+    """Under torchrun: each process holds a part of weights, gradients and optimiser state, and not a copy of all."""
     optimisation: Optimisation = Optimisation()
 
     def __post_init__(self) -> None:
@@ -212,9 +215,15 @@ def _ignored(config: Train[Any], name: str) -> Iterator[tuple[str, str]]:
         yield "rewards.truncate_after", "there is no --rewards.truncate-at"
         yield "rewards.missing_score", "there is no --rewards.truncate-at"
     if not config.engine.url:
-        for option in ("model", "timeout", "weights", "correction"):
+        for option in ("model", "weights", "correction"):
             yield f"engine.{option}", "there is no --engine.url"
     if not config.rewards.overlong_buffer:
         yield "rewards.overlong_penalty", "there is no --rewards.overlong-buffer"
+    if not config.engine.cluster:
+        yield "engine.workers", "there is no --engine.cluster"
+    if not (config.engine.url or config.engine.cluster):
+        yield "engine.timeout", "there is neither --engine.url nor --engine.cluster"
     if not config.lora:
         yield "lora_alpha", "there is no --lora"
+    if size_of_team() == 1:
+        yield "shard", "there is one process (torchrun --nproc-per-node N -m tercih train … starts N)"

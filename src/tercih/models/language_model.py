@@ -33,6 +33,7 @@ class LanguageModel(nn.Module):
         self.causal = causal
         self.temperature = temperature
         self.peft: Any = None
+        self.in_step = False  # with other processes that hold parts of the weights
         self.value_head: nn.Linear | None = None
         self.value_trunk: nn.Module | None = None
         switch_dropout_off(self)
@@ -77,7 +78,7 @@ class LanguageModel(nn.Module):
         want = want or Want()
         wanted = learned(tokens)
         shape = tokens.response_ids_BT.shape
-        hidden_MD = read(self.causal.base_model, tokens, wanted.places)
+        hidden_MD = read(self.causal.base_model, tokens, wanted.places, in_step=self.in_step)
         logp_BT = entropy_BT = value_BT = None
         if want.logp or want.entropy:
             count("predicted_learned" if torch.is_grad_enabled() else "predicted", len(wanted.target_M))
@@ -101,7 +102,7 @@ class LanguageModel(nn.Module):
         if self.value_head is None:
             raise ValueError("this method needs values: build the policy with value='shared' or value='separate'")
         if self.value_trunk is not None:
-            hidden_MD = read(self.value_trunk, tokens, places)
+            hidden_MD = read(self.value_trunk, tokens, places, in_step=self.in_step)
         value_M: Tensor = self.value_head(hidden_MD.to(self.value_head.weight.dtype)).squeeze(-1)
         return value_M
 

@@ -34,6 +34,7 @@ class RewardModel(nn.Module):
         self.readout = readout
         self.causal = causal
         self.peft: Any = None
+        self.in_step = False  # with other processes that hold parts of the weights
         weight = causal.get_output_embeddings().weight
         width, dtype = weight.shape[1], torch.promote_types(weight.dtype, torch.float32)
         self.score_head = nn.Linear(width, 1, dtype=dtype)
@@ -41,7 +42,9 @@ class RewardModel(nn.Module):
         with torch.no_grad():
             self.score_head.weight.normal_(std=1 / math.sqrt(width + 1), generator=generator)
             self.score_head.bias.zero_()
-        self.log_tie = nn.Parameter(torch.zeros((), dtype=dtype))  # log ν of Davidson's model of ties
+        self.log_tie = nn.Parameter(
+            torch.zeros(1, dtype=dtype)
+        )  # log ν of Davidson's model of ties; a number has no parts
         self.register_buffer("gain", torch.ones((), dtype=dtype))
         self.register_buffer("shift", torch.zeros((), dtype=dtype))
         self.to(weight.device)
@@ -67,7 +70,7 @@ class RewardModel(nn.Module):
     def features(self, tokens: Tokens) -> Tensor:
         """What the head reads, of the trunk's last layer; shape (B, D)."""
         row_M, at_M = self._read_at(tokens)
-        hidden_MD = read(self.causal.base_model, tokens, Places(row_M, at_M))
+        hidden_MD = read(self.causal.base_model, tokens, Places(row_M, at_M), in_step=self.in_step)
         if self.readout == "last":
             return hidden_MD
         sum_BD = hidden_MD.new_zeros(tokens.rows, hidden_MD.shape[1]).index_add(0, row_M, hidden_MD)

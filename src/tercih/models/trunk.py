@@ -22,6 +22,7 @@ from tercih.spans import count
 WORTH = 0.9  # a prompt is read once where that saves a tenth of the tokens
 EXTRA = {"cpu": 64}  # what a forward pass costs besides its tokens, in tokens
 EXTRA_ELSEWHERE = 4096
+ONE_PASS = 2**40  # no saving is worth a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +37,30 @@ class Read:
     hidden_XLD: Tensor
 
 
-def read(trunk: Any, tokens: Tokens, places: Places) -> Tensor:
-    """The hidden states at these places, shape (M, D)."""
+def read(trunk: Any, tokens: Tokens, places: Places, *, in_step: bool = False) -> Tensor:
+    """The hidden states at these places, shape (M, D).
+
+    With `in_step` all rows go in one pass, whatever their lengths: weights that lie in parts in several processes are
+    gathered by all of them together, so that all must make as many passes.
+    """
     need_B = torch.zeros_like(tokens.response_len_B)
     need_B.scatter_reduce_(0, places.row_M, places.at_M + 1, "amax")
     if not len(places.row_M):
         need_B[0] = 1  # a pass all the same: none is wanted of it
     need = need_B.tolist()
-    passes = _shared(trunk, tokens, need) if _is_shared(trunk, tokens, need) else _each(trunk, tokens, need)
+    if in_step:
+        passes = _each(trunk, tokens, need, extra=ONE_PASS)
+    elif _is_shared(trunk, tokens, need):
+        passes = _shared(trunk, tokens, need)
+    else:
+        passes = _each(trunk, tokens, need, extra=_extra(tokens.prompt_of_B.device))
     return _pick(list(passes), places, tokens.rows)
 
 
-def _each(trunk: Any, tokens: Tokens, need: Sequence[int]) -> Iterator[Read]:
+def _each(trunk: Any, tokens: Tokens, need: Sequence[int], extra: int) -> Iterator[Read]:
     """Every row by itself."""
     device = tokens.prompt_of_B.device
-    for rows, length in alike(need, _extra(device)):
+    for rows, length in alike(need, extra):
         row_R = torch.tensor(rows, device=device)
         _count(sum(need[row] for row in rows), len(rows) * length)
         hidden_RLD = trunk(input_ids=join(tokens, row_R, length), use_cache=False).last_hidden_state

@@ -275,6 +275,7 @@ def optimise_policy(
     )
     models = Models(policy=policy, reference=Reference(policy))
     metrics = fit(settings.method, models, rollouts, settings.optimisation, folder, title="PPO")
+    rollouts.close()
     save_model(policy, tokenizer.hf, folder)
     return f"{settings.steps} steps: reward {metrics['reward']:.2f}, KL {metrics['kl']:.1f} nats per response"
 

@@ -51,6 +51,11 @@ class StoriesPPO:
     whom one guesses."""
     data: Path = Path(os.environ.get("TERCIH_DATA", "../shared/data")) / "text" / "tinystories"
     """A TinyStories file or a folder of them."""
+    cluster: str = ""
+    """A Ray cluster whose workers sample while the policy learns here: "local" starts one on this machine, "auto" joins
+    the one it is part of."""
+    workers: int = 2
+    """How many rollout workers there are on the cluster."""
     tiny: bool = False
     """A minute's version of everything, to see that it runs."""
     loop: LoopSettings = LoopSettings(
@@ -77,6 +82,16 @@ def task_of(config: StoriesPPO) -> TextTask:
     return stories.task(config.data, split, max_new_tokens=16 if config.tiny else 64)
 
 
+def sampled_on(config: StoriesPPO, settings: LoopSettings) -> LoopSettings:
+    """The same loop, whose policy's rollouts come from the cluster where one is named."""
+    if not config.cluster:
+        if config.workers != 2:
+            raise ValueError("--workers has no effect without --cluster; leave it out")
+        return settings
+    engine = replace(settings.policy.engine, cluster=config.cluster, workers=config.workers)
+    return replace(settings, policy=replace(settings.policy, engine=engine))
+
+
 def inspect(config: StoriesPPO) -> Inspection:
     """What the run is going to use, for `tercih doctor`."""
     return inspect_loop(config.model, task_of(config), settings_of(config))
@@ -84,7 +99,7 @@ def inspect(config: StoriesPPO) -> Inspection:
 
 def main(config: StoriesPPO) -> dict[str, object]:
     check_ask(config)
-    settings, simulated = settings_of(config), raters_of(config)
+    settings, simulated = sampled_on(config, settings_of(config)), raters_of(config)
     Tokenizer.load(config.model)  # a model that cannot be used is said before anything is written
     task = task_of(config)
     run = Run(

@@ -41,11 +41,19 @@ class Generated:
     """Of the weights that sampled, as the last `sync` called them."""
 
 
+class StaleError(RuntimeError):
+    """Responses by other weights than those asked for."""
+
+
 class RolloutEngine(Protocol):
     """Prompts in, token ids and log-probabilities out, whoever samples."""
 
-    exact: bool
-    """Whether its log-probabilities are the learner's own, up to rounding."""
+    @property
+    def exact(self) -> bool:
+        """Whether its log-probabilities are the learner's own, up to rounding."""
+
+    def close(self) -> None:
+        """Nothing is sampled any more."""
 
     def sync(self, version: int) -> None:
         """From now on sample from the policy's weights as they are, and call them `version`."""
@@ -93,6 +101,9 @@ class Engine:
         self.vocabulary: int = model.get_input_embeddings().weight.shape[0]
         self.version = 0
         self._texts: dict[int, str] = {}
+
+    def close(self) -> None:
+        """There is nothing to end."""
 
     def sync(self, version: int) -> None:
         """The weights are the policy's own: there is nothing to copy."""

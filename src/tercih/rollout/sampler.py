@@ -11,13 +11,15 @@ from torch import Tensor
 from tercih.batches import Batch, Rollout, Tokens
 from tercih.data.collate import pad
 from tercih.data.tokenize import Tokenizer
+from tercih.distributed.team import ALONE, Team
 from tercih.models.language_model import LanguageModel
 from tercih.records import Text
 from tercih.rewards.combine import Combiner
 from tercih.rewards.source import RewardSource
-from tercih.rollout.engine import Generated
+from tercih.rollout.engine import Generated, RolloutEngine, StaleError
 from tercih.rollout.engines import EngineSettings, make_engine
 from tercih.rollout.mismatch import mismatch
+from tercih.rollout.parts import LedEngine, TeamEngine, TeamReward
 from tercih.rollout.sampling import Sampling
 from tercih.spans import count, span
 
@@ -87,7 +89,8 @@ class Rollouts:
     (the dynamic sampling of Yu et al. 2025, §3.2); the rollout holds all that were asked. `audit` scores are written to
     the metrics and never reach the policy. `pretraining(step)` gives PPO-ptx its text. `engine` says who samples; where
     that is not the learner's own arithmetic, the learner's log-probabilities are what is trained on, the difference is
-    measured and gradients are corrected for it.
+    measured and gradients are corrected for it. In a `team` each process samples and scores its share, and all have the
+    whole rollout.
     """
 
     policy: LanguageModel
@@ -103,6 +106,7 @@ class Rollouts:
     max_batch: int = 256
     audit: Sequence[RewardSource] = ()
     pretraining: Callable[[int], Batch] | None = None
+    team: Team = ALONE
     engine: EngineSettings = EngineSettings()
     ids: list[tuple[int, ...]] = field(init=False)
     further: int = field(default=0, init=False)
@@ -128,7 +132,11 @@ class Rollouts:
                 f" {self.policy.temperature}; they must be equal"
             )
         self.ids = [self.tokenizer.prompt(p.prompt) for p in self.prompts]
-        self.sampler = make_engine(self.policy, self.tokenizer, self.max_batch, self.engine)
+        self.sampler = self._make_sampler()
+        if self.team.size > 1:
+            shared = [TeamReward(self.team, source) for source in self.reward.sources]
+            self.reward = replace(self.reward, sources=shared)
+            self.audit = [TeamReward(self.team, source) for source in self.audit]
 
     def __call__(self, step: int) -> Rollout:
         with span("generate"):
@@ -155,7 +163,11 @@ class Rollouts:
             generated = self.sampler.generate(ids, self.sampling, samples=self.samples, seed=seed)
             count("sampled", generated.stats.tokens)
             count("passes", generated.stats.steps + generated.stats.prefills)
-        items = to_items(generated, prompts, ids, self.tokenizer, f"step {step}")
+        if generated.version != step:
+            raise StaleError(
+                f"step {step} was sampled by the weights of step {generated.version}; nothing is trained on it"
+            )
+        items = to_items(generated, prompts, ids, self.tokenizer, f"step {generated.version}")
         with span("score"):
             reward_B, parts = self.reward(items, generated.ended_B.cpu())
             for source in self.audit:
@@ -183,6 +195,20 @@ class Rollouts:
             tokens = replace(tokens, correction_BT=correction.weight(logp_BT, engine_logp_BT, mask_BT))
         measured = mismatch(logp_BT, engine_logp_BT, mask_BT, correction)
         return replace(rollout, tokens=tokens, logp_BT=logp_BT, measured=measured)
+
+    def _make_sampler(self) -> RolloutEngine:
+        team, device, elsewhere = self.team, self.policy.causal.device, self.engine.elsewhere
+        made = None
+        if team.leads or not elsewhere:
+            made = make_engine(self.policy, self.tokenizer, self.max_batch, self.engine)
+        if elsewhere and team.size > 1:
+            return LedEngine(team, made, device, exact=not self.engine.url)
+        assert made is not None
+        return made if team.size == 1 else TeamEngine(team, made, device)
+
+    def close(self) -> None:
+        """Let go of whoever sampled; nothing is sampled any more."""
+        self.sampler.close()
 
     def _chosen(self, wanted: range) -> list[int]:
         """Prompts of an endless, reshuffled walk through all of them."""

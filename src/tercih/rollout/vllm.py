@@ -61,6 +61,10 @@ class VLLMEngine:
         self._own = tempfile.TemporaryDirectory(prefix="tercih-weights-") if weights is None else None
         self.folder = Path(self._own.name if self._own else weights or "").absolute() / self.run
 
+    def close(self) -> None:
+        if self._own is not None:
+            self._own.cleanup()
+
     def sync(self, version: int) -> None:
         """Give the server the policy's weights as they are now; nothing is sampled until it has them."""
         folder = self.folder / str(version)
