@@ -162,7 +162,8 @@ def test_a_rollout_of_two_sorts_of_weights_is_refused() -> None:
 
 
 def test_where_there_is_no_cluster_it_says_so() -> None:
-    with pytest.raises(EngineError, match=r"there is no Ray cluster at 127\.0\.0\.1:1 "):
-        rollouts(replace(ON_RAY, cluster="127.0.0.1:1"))
+    for address in ("127.0.0.1:1", "ray://127.0.0.1:1", "head:x"):
+        with pytest.raises(EngineError, match=rf"there is no Ray cluster at {address} "):
+            rollouts(replace(ON_RAY, cluster=address))
     with pytest.raises(ValueError, match=r"engine\.url and engine\.cluster both"):
         EngineSettings(url="http://127.0.0.1:1", cluster="local")

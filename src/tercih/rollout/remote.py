@@ -6,6 +6,7 @@ and sample, so that none is lost and none is made twice; and a task says by whic
 
 import math
 import os
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ from tercih.rollout.parts import concatenated, moved
 from tercih.rollout.sampling import Sampling
 from tercih.rollout.wire import EngineError
 
+KNOCK = 10.0  # seconds within which a cluster must take a connection
 TASKS = 2  # for each worker and rollout: what a killed one costs, and how even the load is
 
 
@@ -171,9 +173,12 @@ def _connected(address: str, workers: int) -> Any:
         cpus = max(os.cpu_count() or 1, workers + 1)
         ray.init(address="local", num_cpus=cpus, include_dashboard=False, **quiet)
         return ray
+    host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
+        if host:  # Ray itself would knock for minutes
+            socket.create_connection((host, int(port)), timeout=KNOCK).close()
         ray.init(address=address, **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise EngineError(
             f"there is no Ray cluster at {address} ({str(error).splitlines()[0]}); `ray start --head` starts one, and"
             " --engine.cluster local does without"
