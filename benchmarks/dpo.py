@@ -1,0 +1,22 @@
+"""One step of DPO (reference, forward, backward, clipping, AdamW) beside TRL's `DPOTrainer`.
+
+    python benchmarks/dpo.py --json dpo.json [--model FOLDER llama-15m qwen-135m] [--threads 1] [--rounds 10]
+
+Two kinds of data: half of the positions of a padded batch are padding or the second copy of a shared prompt; all
+lengths are equal. Both sides ask a frozen reference in every step. Loss and gradient norm of the first step must agree
+before anything is timed. TRL runs in an environment of its own: see `peers.sh`.
+"""
+
+from argparse import Namespace
+from collections.abc import Iterator
+
+import preferences
+from harness.bench import Work, main
+
+
+def works(options: Namespace) -> Iterator[Work]:
+    return preferences.works(options, "dpo")
+
+
+if __name__ == "__main__":
+    main(__doc__, works)
