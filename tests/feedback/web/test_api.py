@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from random import Random
 from typing import Any
 
 import pytest
@@ -203,10 +204,13 @@ def test_suggestions_are_shown_to_a_share_and_the_seat_says_so(desk: Desk) -> No
 def test_golds_are_not_told_to_raters(desk: Desk) -> None:
     gold = question(8, state="gold", spec={"gold": {"choice": "a"}, "hint": "x"})
     desk.call("PUT", "/projects/shop/questions", {"questions": [gold]})
-    queue = Queue(database=desk.database)
-    with desk.database.transaction(write=True) as connection:
-        seat = queue._aside(connection, queue.settings("shop"), "ann", "gold")
-    told = desk.call("GET", f"/seats/{seat.id}", scope="label")["seat"]  # type: ignore[union-attr]
+    make_project(desk.database, Project(id="shop", repeats=0, golds=0.5))
+    dice = Random()
+    dice.random = lambda: 0.999  # the draw that asks a gold question
+    seat = Queue(database=desk.database, dice=dice).claim("shop", "ann")
+    assert seat is not None
+    assert seat.spec["gold"] == {"choice": "a"}
+    told = desk.call("GET", f"/seats/{seat.id}", scope="label")["seat"]
     assert told["spec"] == {"hint": "x"}
     assert "gold" not in repr(told)
 
