@@ -1,7 +1,10 @@
 """Opening a store: made, brought up to date, or refused, on both databases."""
 
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
+from threading import Timer
 
 import pytest
 import sqlalchemy as sa
@@ -50,6 +53,16 @@ def test_many_servers_may_start_at_once(anywhere: str) -> None:
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(start, range(8))) == [1] * 8
+
+
+def test_a_new_file_that_another_server_is_making_is_waited_for(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "x.db", check_same_thread=False, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")  # SQLite would refuse who changes the log meanwhile at once
+        release = Timer(0.3, lambda: other.execute("COMMIT"))
+        release.start()
+        with Database(tmp_path / "x.db") as database, database.transaction() as connection:
+            assert connection.scalar(sa.text("PRAGMA journal_mode")) == "wal"
+        release.join()
 
 
 def test_a_database_of_a_newer_program_is_refused_and_left_alone(anywhere: str) -> None:

@@ -1,6 +1,7 @@
 """One database under everything people do: an SQLite file, or PostgreSQL by URL."""
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -134,8 +135,9 @@ def engine(url: str, *, durable: bool = True) -> sa.Engine:
     def _(connection: sqlite3.Connection, record: object) -> None:
         connection.isolation_level = None  # SQLAlchemy's BEGIN below, not the driver's
         flush = "FULL" if durable else "NORMAL"
-        for pragma in (f"busy_timeout={int(BUSY_SECONDS * 1000)}", "journal_mode=WAL", f"synchronous={flush}"):
-            connection.execute(f"PRAGMA {pragma}")
+        connection.execute(f"PRAGMA busy_timeout={int(BUSY_SECONDS * 1000)}")
+        _write_ahead(connection)
+        connection.execute(f"PRAGMA synchronous={flush}")
         # a write-ahead log of 64 MB: the same pages are written back once instead of many times
         for pragma in ("foreign_keys=ON", "wal_autocheckpoint=16000", "cache_size=-65536"):
             connection.execute(f"PRAGMA {pragma}")
@@ -146,6 +148,19 @@ def engine(url: str, *, durable: bool = True) -> sa.Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
     return made
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Turn the write-ahead log on; for this alone SQLite has no patience of its own while another connection writes."""
+    patience = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as refused:
+            if "locked" not in str(refused) or time.monotonic() > patience:
+                raise
+            time.sleep(0.01)
 
 
 def _mend(reason: str) -> str:
