@@ -6,7 +6,7 @@ from torch import Tensor
 
 from small import CONFIGS, VOCABULARY, causal, gradients, random_tokens, tokens
 from tercih.batches import Tokens, Want
-from tercih.models import logits, trunk
+from tercih.models import logits, stream, trunk
 from tercih.models.language_model import LanguageModel, Reference, context_length, frozen_copy
 from tercih.models.load import LoRA, add_lora
 
@@ -16,7 +16,8 @@ ALL = Want(entropy=True, value=True)
 @pytest.fixture(autouse=True, params=[64, 0], ids=["together", "cut"])
 def extra(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything once more with as many passes as there are lengths, and every prompt read once."""
-    monkeypatch.setattr(trunk, "EXTRA", {"cpu": request.param})
+    monkeypatch.setattr(trunk, "PASS", {"cpu": request.param})
+    monkeypatch.setattr(stream, "SEGMENT", {"cpu": request.param})
 
 
 def plain(model: object, tokens: Tokens, temperature: float = 1.0) -> tuple[Tensor, Tensor]:

@@ -5,14 +5,15 @@ import torch
 
 from small import causal, random_tokens, tokens
 from tercih.batches import Tokens
-from tercih.models import trunk
+from tercih.models import stream, trunk
 from tercih.models.reward_model import RewardModel
 
 
 @pytest.fixture(autouse=True, params=[64, 0], ids=["together", "cut"])
 def extra(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything once more with as many passes as there are lengths, and every prompt read once."""
-    monkeypatch.setattr(trunk, "EXTRA", {"cpu": request.param})
+    monkeypatch.setattr(trunk, "PASS", {"cpu": request.param})
+    monkeypatch.setattr(stream, "SEGMENT", {"cpu": request.param})
 
 
 def by_hand(model: RewardModel, made: Tokens) -> list[float]:

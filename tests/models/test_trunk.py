@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from small import CONFIGS, causal, random_tokens, tokens
-from tercih.models import trunk
+from tercih.models import attention, stream, trunk
 from tercih.models.language_model import LanguageModel
 from tercih.models.layout import alike
 from tercih.models.load import LoRA, add_lora
@@ -15,7 +15,8 @@ from tercih.models.load import LoRA, add_lora
 
 @pytest.fixture(autouse=True)
 def cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trunk, "EXTRA", {"cpu": 0})
+    monkeypatch.setattr(trunk, "PASS", {"cpu": 0})
+    monkeypatch.setattr(stream, "SEGMENT", {"cpu": 0})
 
 
 def fed(model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
@@ -37,39 +38,67 @@ def test_a_prompt_is_read_once_for_all_its_answers(monkeypatch: pytest.MonkeyPat
     shapes = fed(model, monkeypatch)
     model(tokens([[4] * 9], [[5, 6, 7], [8, 9, 10], [11, 12]], [0, 0, 0]))
     # the last token of an answer predicts nothing and is not read
-    assert shapes == [(1, 9), (1, 1), (2, 2)]
+    assert shapes == [(1, 9 + 2 + 2 + 1)]
 
 
 def test_what_saves_nothing_is_not_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     model = LanguageModel(causal())
     shapes = fed(model, monkeypatch)
     model(tokens([[4] * 3, [4] * 5], [[5, 6, 7], [8, 9, 10]], [0, 1]))
-    assert shapes == [(1, 5), (1, 7)]
+    assert shapes == [(1, 5 + 7)]
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
-def test_who_can_share(kind: str) -> None:
-    assert trunk.can_share(causal(kind).base_model) == (kind in ("llama", "llama_tied", "gpt2", "qwen2"))
+def test_who_takes_streams(kind: str) -> None:
+    assert trunk.takes_streams(causal(kind).base_model) == (kind in ("llama", "llama_tied", "gpt2", "qwen2"))
 
 
-def test_recomputed_layers_are_not_shared_but_right() -> None:
+def test_others_are_read_in_passes_of_like_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = LanguageModel(causal("gemma2"))
+    shapes = fed(model, monkeypatch)
+    model(tokens([[4] * 9], [[5, 6, 7], [8, 9, 10], [11, 12]], [0, 0, 0]))
+    assert sorted(shapes) == [(1, 10), (2, 11)]
+
+
+def test_layers_may_be_computed_again_in_the_backward_pass() -> None:
     made, plain, recomputed = (
-        random_tokens([3, 2]),
+        random_tokens([3, 2], longest=9),
         LanguageModel(causal("gpt2")),
         LanguageModel(causal("gpt2")).train(),
     )
     recomputed.causal.gradient_checkpointing_enable()
-    assert not trunk.can_share(recomputed.causal.base_model)
     for model in (plain, recomputed):
         model(made).logp_BT.sum().backward()
     for ours, theirs in zip(recomputed.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-10, atol=1e-12)
 
 
+def test_a_model_that_has_read_a_stream_is_otherwise_as_it_was() -> None:
+    model, ids = causal(), torch.tensor([[3, 4, 5, 6], [7, 8, 9, 9]])
+    mask = torch.tensor([[0, 1, 1, 1], [1, 1, 1, 1]])
+    before = model(ids, attention_mask=mask).logits
+    LanguageModel(model)(random_tokens([3, 2]))
+    torch.testing.assert_close(model(ids, attention_mask=mask).logits, before)
+    assert "attn_implementation" not in model.config.to_json_string()
+
+
+def test_what_streams_do_not_know_is_refused() -> None:
+    model = causal()
+    with pytest.raises(NotImplementedError, match="LlamaAttention attends with softcap, which streams do not know"):
+        attention.attend(
+            model.model.layers[0].self_attn, *[torch.zeros(1, 2, 3, 8)] * 3, None, stream=made_stream(), softcap=1.0
+        )
+
+
+def made_stream() -> stream.Stream:
+    made = random_tokens([1])
+    return stream.stream(made, made.lengths_B.tolist(), torch.float64)
+
+
 def test_an_adapter_learns_through_a_shared_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     made, found = random_tokens([3, 2], longest=9), []
     for extra in (0, 10**6):
-        monkeypatch.setattr(trunk, "EXTRA", {"cpu": extra})
+        monkeypatch.setattr(stream, "SEGMENT", {"cpu": extra})
         torch.manual_seed(0)
         model = LanguageModel(causal("gpt2"))
         add_lora(model, LoRA(rank=2))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, rms_norm, silu
 from transformers import PreTrainedModel
 
+from tercih.models import attention
 from tercih.rollout.cache import SlotCache
 
 FAMILY = ("Llama", "Mistral", "Qwen2", "Qwen3")
@@ -34,7 +35,7 @@ class Whole:
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
-        self.shaped_mask = model.config.get_text_config(decoder=True)._attn_implementation == "sdpa"
+        self.shaped_mask = model.config.get_text_config(decoder=True)._attn_implementation in ("sdpa", attention.NAME)
 
     def __call__(self, token_B: Tensor, position_B: Tensor, cache: SlotCache) -> Tensor:
         output = self.model(
