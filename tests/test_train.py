@@ -32,11 +32,12 @@ from tercih.train import TrainingError, fit
 
 Case = tuple[Method, Models, Any]
 LR = 1e-3
+KIND = "gpt2"  # a Llama of transformers normalises in float32, whatever its weights are
 
 
 def policy_models(dtype: torch.dtype, value: str | None = None) -> Models:
-    policy = LanguageModel(causal(dtype=dtype), value=value)
-    return Models(policy=policy, reference=Reference(LanguageModel(causal(dtype=dtype, seed=1))))
+    policy = LanguageModel(causal(KIND, dtype=dtype), value=value)
+    return Models(policy=policy, reference=Reference(LanguageModel(causal(KIND, dtype=dtype, seed=1))))
 
 
 def sft(dtype: torch.dtype) -> Case:
@@ -44,11 +45,11 @@ def sft(dtype: torch.dtype) -> Case:
 
 
 def bradley_terry(dtype: torch.dtype) -> Case:
-    return BradleyTerry(centre_coef=0.1), Models(policy=RewardModel(causal(dtype=dtype))), random_pairs(6, dtype=dtype)
+    return BradleyTerry(centre_coef=0.1), Models(policy=RewardModel(causal(KIND, dtype=dtype))), random_pairs(6, dtype=dtype)
 
 
 def davidson(dtype: torch.dtype) -> Case:
-    scorer = RewardModel(causal(dtype=dtype), readout="mean")
+    scorer = RewardModel(causal(KIND, dtype=dtype), readout="mean")
     pairs = random_pairs(6, dtype=dtype)
     return (
         BradleyTerry(ties="davidson"),
@@ -58,7 +59,7 @@ def davidson(dtype: torch.dtype) -> Case:
 
 
 def plackett_luce(dtype: torch.dtype) -> Case:
-    return PlackettLuce(), Models(policy=RewardModel(causal(dtype=dtype))), random_rankings()
+    return PlackettLuce(), Models(policy=RewardModel(causal(KIND, dtype=dtype))), random_rankings()
 
 
 def dpo(dtype: torch.dtype) -> Case:

@@ -147,4 +147,4 @@ def _is_shared(tokens: Tokens, need: Sequence[int]) -> bool:
     used = {prompt for prompt, length in zip(prompt_of, need, strict=True) if length}
     once = sum(prompt_len[p] for p in used)
     after = sum(max(length - prompt_len[p], 0) for p, length in zip(prompt_of, need, strict=True))
-    return once + after + _extra(tokens.prompt_of_B.device) < WORTH * sum(need)
+    return bool(once + after + _extra(tokens.prompt_of_B.device) < WORTH * sum(need))
