@@ -45,7 +45,11 @@ def sft(dtype: torch.dtype) -> Case:
 
 
 def bradley_terry(dtype: torch.dtype) -> Case:
-    return BradleyTerry(centre_coef=0.1), Models(policy=RewardModel(causal(KIND, dtype=dtype))), random_pairs(6, dtype=dtype)
+    return (
+        BradleyTerry(centre_coef=0.1),
+        Models(policy=RewardModel(causal(KIND, dtype=dtype))),
+        random_pairs(6, dtype=dtype),
+    )
 
 
 def davidson(dtype: torch.dtype) -> Case:

@@ -90,9 +90,26 @@ def test_what_streams_do_not_know_is_refused() -> None:
         )
 
 
+def test_of_the_last_layer_only_what_is_wanted_is_attended(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, asked = LanguageModel(causal()), []
+    plain = attention._causal
+
+    def counted(query: torch.Tensor, *further: Any) -> torch.Tensor:
+        asked.append(tuple(query.shape[:3]))
+        return plain(query, *further)
+
+    monkeypatch.setattr(attention, "_causal", counted)
+    model(tokens([[4] * 9], [[5, 6, 7], [8, 9, 10]], [0, 0], learn=[[False, True, True]] * 2))
+    # one prompt, then two answers of which two tokens are read; in the second layer only what predicts is asked
+    assert asked == [(1, 2, 9), (2, 2, 2), (1, 2, 0), (2, 2, 2)]
+    asked.clear()
+    model(tokens([[4] * 9], [[5, 6, 7], [8, 9, 10]], [0, 0]))
+    assert asked == [(1, 2, 9), (2, 2, 2), (1, 2, 1), (2, 2, 2)]
+
+
 def made_stream() -> stream.Stream:
     made = random_tokens([1])
-    return stream.stream(made, made.lengths_B.tolist(), torch.float64)
+    return stream.stream(made, [0], made.lengths_B.tolist(), torch.float64)
 
 
 def test_an_adapter_learns_through_a_shared_prompt(monkeypatch: pytest.MonkeyPatch) -> None:

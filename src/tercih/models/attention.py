@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
@@ -49,6 +49,7 @@ def attend(
     sizes = [segment.rows * segment.length for segment in stream.segments]
     own = zip(*(torch.split(x, sizes) for x in (query_NHd, key_NKd, value_NKd)), strict=True)
     before = _before(stream, key_NKd, value_NKd)
+    is_last = getattr(module, "layer_idx", None) == module.config.num_hidden_layers - 1
     parts = []
     for segment, (query, key, value), prompt in zip(stream.segments, own, before, strict=True):
         query_RLHd, key_RCKd, value_RCKd = (_rows(x, segment.rows) for x in (query, key, value))
@@ -57,14 +58,12 @@ def attend(
                 torch.cat([_rows(x, segment.rows), y], dim=1)
                 for x, y in zip(prompt, (key_RCKd, value_RCKd), strict=True)
             )
+        first = segment.first if is_last else 0  # what nobody asks for is not computed
         read_RHLd = _causal(
-            query_RLHd.transpose(1, 2),
-            key_RCKd.transpose(1, 2),
-            value_RCKd.transpose(1, 2),
-            segment.hidden_R11C,
-            scaling,
-        )
-        parts.append(read_RHLd.transpose(1, 2).flatten(0, 1))
+            query_RLHd[:, first:].transpose(1, 2), key_RCKd.transpose(1, 2), value_RCKd.transpose(1, 2),
+            segment.hidden_R11C, scaling,
+        )  # fmt: skip
+        parts.append(pad(read_RHLd.transpose(1, 2), (0, 0, 0, 0, first, 0)).flatten(0, 1))
     return torch.cat(parts)[None], None
 
 

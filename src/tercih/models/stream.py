@@ -21,10 +21,12 @@ SEGMENT_ELSEWHERE = 1024
 @dataclass(frozen=True, slots=True)
 class Segment:
     """R rows of L tokens, one row after the other. A token sees the `before` tokens of the stream that stand for its
-    row in `Stream.before_X`, but for those where `hidden_R11C` is -inf, and those of its row up to itself."""
+    row in `Stream.before_X`, but for those where `hidden_R11C` is -inf, and those of its row up to itself. Of the last
+    layer nothing is wanted before a row's token number `first`."""
 
     rows: int
     length: int
+    first: int
     before: int = 0
     hidden_R11C: Tensor | None = None
 
@@ -49,13 +51,14 @@ class Stream:
         return at_M + torch.where(at_M < self.split_B[row_M], self.prompt_B[row_M], self.own_B[row_M])
 
 
-def stream(tokens: Tokens, need: Sequence[int], dtype: torch.dtype) -> Stream:
-    """Of every row the first `need` tokens, prompt and response counted together."""
+def stream(tokens: Tokens, first: Sequence[int], need: Sequence[int], dtype: torch.dtype) -> Stream:
+    """Of every row the first `need` tokens, prompt and response counted together; of those, what the last layer says
+    is wanted from number `first` on."""
     builder = _Builder(tokens, dtype)
     if _is_shared(tokens, need):
-        builder.share(need)
+        builder.share(first, need)
     else:
-        builder.each(need)
+        builder.each(first, need)
     return builder.build()
 
 
@@ -69,33 +72,41 @@ class _Builder:
         self.end = self.real = 0
         self.own_B, self.prompt_B, self.split_B = torch.zeros(3, tokens.rows, dtype=torch.long, device=self.device)
 
-    def each(self, need: Sequence[int]) -> None:
+    def each(self, first: Sequence[int], need: Sequence[int]) -> None:
         """Every row by itself."""
         for rows, length in alike(need, _extra(self.device)):
             row_R = torch.tensor(rows, device=self.device)
             self.own_B[row_R] = self._starts(len(rows), length)
-            self._add(join(self.tokens, row_R, length), torch.zeros_like(row_R), sum(need[row] for row in rows))
+            self.real += sum(need[row] for row in rows)
+            self._add(join(self.tokens, row_R, length), torch.zeros_like(row_R), min(first[row] for row in rows))
 
-    def share(self, need: Sequence[int]) -> None:
+    def share(self, first: Sequence[int], need: Sequence[int]) -> None:
         """Every prompt once, then what follows it of each of its rows."""
         tokens, extra = self.tokens, _extra(self.device)
         prompt_of, prompt_len = tokens.prompt_of_B.tolist(), tokens.prompt_len_P.tolist()
+        from_prompt = [tokens.prompt_ids_PS.shape[1]] * len(prompt_len)
+        for p, start, length in zip(prompt_of, first, need, strict=True):
+            from_prompt[p] = min(from_prompt[p], start) if length else from_prompt[p]
         used = list(dict.fromkeys(p for p, length in zip(prompt_of, need, strict=True) if length))
         start_P = torch.zeros_like(tokens.prompt_len_P)
         for group, width in alike([prompt_len[p] for p in used], extra):
-            prompt_R = torch.tensor([used[i] for i in group], device=self.device)
+            prompts = [used[i] for i in group]
+            prompt_R = torch.tensor(prompts, device=self.device)
             start_P[prompt_R] = self._starts(len(group), width)
-            real = sum(prompt_len[used[i]] for i in group)
-            self._add(tokens.prompt_ids_PS[prompt_R, :width], torch.zeros_like(prompt_R), real)
+            self.real += sum(prompt_len[p] for p in prompts)
+            wanted = min(min(from_prompt[p], width) for p in prompts)
+            self._add(tokens.prompt_ids_PS[prompt_R, :width], torch.zeros_like(prompt_R), wanted)
         self.split_B = tokens.prompt_len_P[tokens.prompt_of_B]
         self.prompt_B = start_P[tokens.prompt_of_B]
         after = [max(length - prompt_len[p], 0) for p, length in zip(prompt_of, need, strict=True)]
         for rows, length in alike(after, extra):
             row_R = torch.tensor(rows, device=self.device)
             self.own_B[row_R] = self._starts(len(rows), length) - self.split_B[row_R]
+            self.real += sum(after[row] for row in rows)
+            wanted = min(max(first[row] - prompt_len[prompt_of[row]], 0) for row in rows)
             lengths = [prompt_len[prompt_of[row]] for row in rows]
-            real = sum(after[row] for row in rows)
-            self._add(tokens.response_ids_BT[row_R, :length], self.split_B[row_R], real, self.prompt_B[row_R], lengths)
+            ids_RL = tokens.response_ids_BT[row_R, :length]
+            self._add(ids_RL, self.split_B[row_R], wanted, self.prompt_B[row_R], lengths)
 
     def _starts(self, rows: int, length: int) -> Tensor:
         return self.end + length * torch.arange(rows, device=self.device)
@@ -103,26 +114,25 @@ class _Builder:
     def _add(
         self,
         ids_RL: Tensor,
-        first_R: Tensor,
-        real: int,
+        position_R: Tensor,
+        first: int,
         prompt_R: Tensor | None = None,
         lengths: Sequence[int] = (),
     ) -> None:
-        """A segment whose rows begin at positions `first_R`, after prompts of these `lengths` at `prompt_R`."""
+        """A segment whose rows begin at these positions, after prompts of these `lengths` at `prompt_R`."""
         R, L = ids_RL.shape
         self.ids.append(ids_RL.reshape(-1))
-        self.positions.append((first_R[:, None] + torch.arange(L, device=self.device)).reshape(-1))
+        self.positions.append((position_R[:, None] + torch.arange(L, device=self.device)).reshape(-1))
         before, hidden_R11C = 0, None
         if prompt_R is not None:
             before = max(lengths)
             column_S = torch.arange(before, device=self.device)
-            self.before.append((prompt_R[:, None] + column_S.minimum(first_R[:, None] - 1)).reshape(-1))
+            self.before.append((prompt_R[:, None] + column_S.minimum(position_R[:, None] - 1)).reshape(-1))
             if min(lengths) < before:
                 hidden_R11C = torch.zeros(R, 1, 1, before + L, dtype=self.dtype, device=self.device)
-                hidden_R11C[:, 0, 0, :before].masked_fill_(column_S >= first_R[:, None], -torch.inf)
-        self.segments.append(Segment(R, L, before, hidden_R11C))
+                hidden_R11C[:, 0, 0, :before].masked_fill_(column_S >= position_R[:, None], -torch.inf)
+        self.segments.append(Segment(R, L, min(first, L), before, hidden_R11C))
         self.end += R * L
-        self.real += real
 
     def build(self) -> Stream:
         return Stream(

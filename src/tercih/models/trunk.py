@@ -59,7 +59,8 @@ def takes_streams(trunk: Any) -> bool:
 def _in_one(trunk: Any, tokens: Tokens, places: Places, need: Sequence[int]) -> Tensor:
     """All rows as one stream. The model keeps our attention, as layers may be computed again in the backward pass."""
     trunk.config._attn_implementation = attention.NAME
-    made = stream(tokens, need, trunk.dtype)
+    first_B = tokens.lengths_B.scatter_reduce(0, places.row_M, places.at_M, "amin")
+    made = stream(tokens, first_B.tolist(), need, trunk.dtype)
     _count(made.real, len(made.ids_N))
     hidden_1ND = trunk(
         input_ids=made.ids_N[None],
