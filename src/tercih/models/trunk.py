@@ -151,7 +151,7 @@ def can_share(trunk: Any) -> bool:
     pass."""
     if not isinstance(trunk, PreTrainedModel) or trunk.config._attn_implementation not in ("sdpa", "eager"):
         return False
-    if trunk.training and getattr(trunk, "is_gradient_checkpointing", False):
+    if trunk.training and any(getattr(module, "gradient_checkpointing", False) for module in trunk.modules()):
         return False
     try:
         full = all(window is None for window in windows(trunk.config))
