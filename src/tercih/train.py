@@ -150,6 +150,7 @@ class _Trainer:
                     raise FloatingPointError(f"the loss is {value:.3g} ({_describe(loss.terms)})")
                 with span("backward"):
                     total.backward()  # type: ignore[no-untyped-call]
+                    self.placed.keep_gradients()
                 means.add({name: (s * counts, n * counts) for name, (s, n) in loss.metrics.items()})
         with span("optimiser"):
             self.placed.sum_gradients()
@@ -157,16 +158,22 @@ class _Trainer:
             if not math.isfinite(norm):
                 raise FloatingPointError(f"the gradient norm is {norm}")
             self.optimiser.step()
+            self.placed.round()
         sums = self.team.sum_means(means.sums | {"loss": _one(value)})
         return sums | {"loss": _one(float(sums["loss"][0])), "gradient_norm": _one(norm)}
 
+    def _frozen(self) -> set[str]:
+        """What is not in checkpoints."""
+        return {name for name, p in self.policy.named_parameters() if not p.requires_grad}
+
     def state_dict(self) -> dict[str, Any]:
         """Whole tensors, however many processes hold them: any number of processes can go on from it."""
-        trained = {n for n, p in self.policy.named_parameters() if p.requires_grad}
-        frozen = {n for n, p in self.policy.named_parameters() if not p.requires_grad}
-        tensors = self.policy.state_dict()
+        policy, frozen = self.policy, self._frozen()
+        tensors = policy.state_dict() | {name: wide.detach() for name, (_, wide) in self.placed.twins.items()}
+        # A quantised weight, which is frozen, has entries besides that are neither parameters nor buffers.
+        known = {n for n, _ in [*policy.named_parameters(remove_duplicate=False), *policy.named_buffers()]}
         return {
-            "model": self.placed.whole({k: v for k, v in tensors.items() if k in trained or k not in frozen}),
+            "model": self.placed.whole({k: v for k, v in tensors.items() if k in known and k not in frozen}),
             "optimiser": self.placed.whole(self.optimiser.state_dict()),
             "method": dict(self.state),
             "data": self.data.state_dict(),
@@ -175,12 +182,13 @@ class _Trainer:
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        frozen = {n for n, p in self.policy.named_parameters() if not p.requires_grad}  # not in checkpoints
+        frozen = self._frozen()
         parts = self.placed.cut(saved["model"], self.policy.state_dict())
         missing, unexpected = self.policy.load_state_dict(parts, strict=False)
         wrong = [f"missing {n}" for n in missing if n not in frozen] + [f"unknown {n}" for n in unexpected]
         if wrong:
             raise TrainingError(f"the checkpoint does not fit the model: {', '.join(wrong[:5])}; name another folder")
+        self.placed.widen(parts)
         optimiser = saved["optimiser"]
         moments = {
             index: self.placed.cut(state, dict.fromkeys(state, self.placed.parameters[index]))

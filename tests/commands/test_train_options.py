@@ -242,7 +242,7 @@ def test_several_reward_models_are_called_like_their_folders(shelf: Path, ppo: C
             ["--engine.timeout", 3],
             "--engine.timeout has no effect, because there is neither --engine.url nor --engine.cluster",
         ),
-        (["--engine.correction.level", "none"], "--engine.correction has no effect, because there is no --engine.url"),
+        (["--engine.correction.level", "none"], "--engine.correction has no effect, because there is neither"),
         (["--engine.url", "http://127.0.0.1:9"], "http://127.0.0.1:9/v1/models could not be reached in 4 tries"),
     ],
 )

@@ -21,6 +21,7 @@ from tercih.distributed.team import ALONE, Team, joined
 from tercih.method import Method
 from tercih.models.language_model import LanguageModel, Reference
 from tercih.models.load import LoRA, add_lora
+from tercih.models.memory import Memory, settle
 from tercih.optimisation import Optimisation
 from tercih.train import fit
 
@@ -38,6 +39,8 @@ class Job:
     optimisation: Optimisation = FAST
     equal: bool = True
     """Whether one process ends alike; not where a control takes away what makes it so."""
+    tolerance: float = 1e-9
+    """A sum in another order, in float64."""
 
 
 def one_prompt() -> Case:
@@ -57,6 +60,17 @@ def adapter() -> Case:
     torch.manual_seed(0)
     add_lora(policy, LoRA(rank=2))
     return DPO(), Models(policy=policy, reference=Reference(policy)), random_pairs(5)
+
+
+def checkpointing() -> Case:
+    method, models, data = test_train.ppo(torch.float64)
+    settle(models.policy.causal, Memory(gradient_checkpointing=True))
+    return method, models, data
+
+
+def in_16_bits() -> Case:
+    policy = LanguageModel(causal(dtype=torch.bfloat16))
+    return SFT(), Models(policy=policy), Batch(tokens=random_tokens([1] * 7))
 
 
 def sampled(team: Team) -> Case:
@@ -89,7 +103,7 @@ def own_means() -> Case:
 
 def cases() -> Iterator[tuple[str, Job]]:
     of_train = {case.__name__: lambda case=case: case(torch.float64) for case in test_train.CASES}
-    further = {f.__name__: f for f in (one_prompt, tied_separate, adapter, sampled)}
+    further = {f.__name__: f for f in (one_prompt, tied_separate, adapter, checkpointing, sampled)}
     for name, case in {**of_train, **further}.items():
         yield name, Job(case)
         yield f"{name}-sharded", Job(case, sharded=True)
@@ -97,6 +111,9 @@ def cases() -> Iterator[tuple[str, Job]]:
     yield "micro-sharded", Job(of_train["ppo"], sharded=True, optimisation=replace(FAST, micro_rows=2))
     tf_adam = Optimisation(lr=1e-2, optimiser="tf_adam", eps=1e-5)
     yield "tf_adam-sharded", Job(of_train["sft"], sharded=True, optimisation=tf_adam)
+    by_row = replace(FAST, micro_rows=1)  # the same passes, whoever makes them
+    yield "in_16_bits", Job(in_16_bits, optimisation=by_row, tolerance=1e-5)
+    yield "in_16_bits-sharded", Job(in_16_bits, sharded=True, optimisation=by_row, tolerance=2e-2)  # its sums have 16
     yield "own_means", Job(own_means, equal=False)
 
 

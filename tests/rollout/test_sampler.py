@@ -1,5 +1,7 @@
 """Rollouts for training: groups, further prompts where a group teaches nothing, and going on after a kill."""
 
+import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,7 +9,8 @@ import torch
 
 from small import byte_pairs, causal, random_tokens, rollout
 from tercih.algorithms.dapo import DAPO
-from tercih.batches import Models, Rollout
+from tercih.algorithms.grpo import GRPO
+from tercih.batches import Compared, Models, Rollout
 from tercih.data.tokenize import Tokenizer
 from tercih.models.language_model import LanguageModel
 from tercih.records import Text
@@ -23,19 +26,17 @@ def mixed(prompt: str, completion: str) -> float:
     return 1.0 if EASY in prompt else float(len(completion) % 2)
 
 
-def rollouts(easy: int, hard: int, **options: Any) -> Rollouts:
+def rollouts(
+    easy: int, hard: int, *, kind: str = "llama", dtype: torch.dtype = torch.float32, **options: Any
+) -> Rollouts:
     tokenizer = Tokenizer(byte_pairs())
     names = [f"{EASY} {n}" for n in range(easy)] + [f"the cat {n}" for n in range(hard)]
     return Rollouts(
-        policy=LanguageModel(causal(dtype=torch.float32, vocabulary=len(tokenizer.hf))),
+        policy=LanguageModel(causal(kind, dtype=dtype, vocabulary=len(tokenizer.hf))),
         tokenizer=tokenizer,
         prompts=[Text(prompt=name, completion="") for name in names],
         reward=Combiner(sources=[FunctionReward(mixed, "right")]),
-        sampling=Sampling(max_new_tokens=4),
-        steps=9,
-        prompts_per_step=4,
-        samples=8,
-        **options,
+        **{"sampling": Sampling(max_new_tokens=4), "steps": 9, "prompts_per_step": 4, "samples": 8, **options},
     )
 
 
@@ -107,3 +108,78 @@ def test_joined_keeps_every_response_with_its_prompt() -> None:
 def test_a_refill_needs_groups() -> None:
     with pytest.raises(ValueError, match="refill must be >= 0, and needs samples >= 2"):
         rollouts(1, 1, refill=-1)
+
+
+# Whose log-probabilities the updates start from
+
+
+def passes_of(data: Rollouts) -> list[int]:
+    """Grows by one with every forward pass of the learner."""
+    seen: list[int] = []
+    data.policy.register_forward_pre_hook(lambda *_: seen.append(1))
+    return seen
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])  # the second is configured with dropout
+def test_the_engines_are_taken_where_they_are_the_learners(kind: str) -> None:
+    data = rollouts(4, 4, kind=kind)
+    passes = passes_of(data)
+    data.policy.train()
+    made = data(0)
+    assert not passes, "nothing is read a second time"
+    ratio_BT = (data.policy(made.tokens).logp_BT - made.logp_BT).exp()[made.tokens.loss_mask_BT]
+    assert float((ratio_BT - 1).abs().max()) < 1e-5
+    policy = LanguageModel(copy.deepcopy(data.policy.causal))
+    (batch,) = GRPO(kl_coef=0.0).batches(made, Models(policy=policy), {})
+    assert isinstance(batch, Compared)
+    loss = GRPO(kl_coef=0.0, clip=1e-4).loss(policy, batch)
+    assert float(loss.metrics["clip_fraction"][0]) == 0
+
+
+def test_in_16_bits_the_learner_says_them_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One token at a time and all at once may round differently; the ratio of the first update is 1, and not nearly."""
+    data = rollouts(4, 4, dtype=torch.bfloat16)
+    generate = data.sampler.generate
+
+    def rounding(*given: Any, **options: Any) -> Any:
+        generated = generate(*given, **options)
+        return replace(generated, logp_BT=generated.logp_BT + 0.125)
+
+    monkeypatch.setattr(data.sampler, "generate", rounding)
+    passes = passes_of(data)
+    made = data(0)
+    assert len(passes) == 1
+    mask_BT = made.tokens.loss_mask_BT
+    assert torch.equal(data.policy(made.tokens).logp_BT[mask_BT], made.logp_BT[mask_BT])
+    gap, count = made.measured["engine/gap"]
+    assert float(gap / count) == pytest.approx(0.125, abs=0.02)
+    assert made.tokens.correction_BT is not None
+
+
+def test_after_an_update_they_are_still_those_of_the_rollout() -> None:
+    data = rollouts(4, 4)
+    made = data(0)
+    method, seen = GRPO(kl_coef=0.0, epochs=2), []
+    for batch in method.batches(made, Models(policy=data.policy), {}):
+        assert isinstance(batch, Compared)
+        assert torch.equal(batch.old_logp_BT, made.logp_BT)
+        seen.append(float((data.policy(batch.tokens).logp_BT - batch.old_logp_BT).abs().max()))
+        with torch.no_grad():
+            data.policy.causal.lm_head.weight.mul_(1.1)
+    assert seen[0] < 1e-5
+    assert seen[1] > 1e-3
+    later = data(1)
+    assert float((data.policy(later.tokens).logp_BT - later.logp_BT).abs().max()) < 1e-5, "of the weights as they are"
+
+
+@pytest.mark.parametrize(
+    ("sampling", "said"),
+    [
+        (Sampling(top_k=5), "whole distribution"),
+        (Sampling(top_p=0.9), "whole distribution"),
+        (Sampling(temperature=0.7), "must be equal"),
+    ],
+)
+def test_another_distribution_than_the_policys_is_refused(sampling: Sampling, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        rollouts(1, 1, sampling=sampling)

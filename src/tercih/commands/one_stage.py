@@ -38,11 +38,12 @@ TRIED = 4  # prompts answered and scored before a run begins, so that a reward t
 def build_models(config: Train[Any]) -> tuple[LanguageModel | RewardModel, Models]:
     lora = LoRA(rank=config.lora, alpha=config.lora_alpha) if config.lora else None
     if config.method.trains == "reward_model":
-        scorer = RewardModel(load_causal(config.model), readout=config.readout, seed=config.seed)
+        scorer = RewardModel(load_causal(config.model, memory=config.memory), readout=config.readout, seed=config.seed)
         if lora:
             add_lora(scorer, lora)
         return scorer, Models(policy=scorer)
-    policy = load_policy(config.model, value=config.value if config.method.needs_values else None)
+    value = config.value if config.method.needs_values else None
+    policy = load_policy(config.model, value=value, memory=config.memory)
     if config.method.learns_from == "rollouts":
         set_temperature(policy, config.sampling.temperature)
     if lora:

@@ -12,6 +12,7 @@ from tercih.algorithms import METHODS
 from tercih.config import ConfigError, from_command_line
 from tercih.distributed.team import size_of_team
 from tercih.method import Method
+from tercih.models.memory import Memory
 from tercih.optimisation import Optimisation
 from tercih.rollout.engines import EngineSettings
 from tercih.rollout.sampling import Sampling
@@ -100,6 +101,7 @@ class Train(Generic[M]):
     """Rank of a low-rank adapter to train, its reference being the model with the adapter off; 0 trains all weights."""
     lora_alpha: float = 32.0
     """The adapter's scale, over its rank."""
+    memory: Memory = Memory()
     seed: int = 0
     shard: bool = False
     """Under torchrun: each process holds a part of weights, gradients and optimiser state, and not a copy of all."""
@@ -111,6 +113,7 @@ class Train(Generic[M]):
                 raise ValueError(f"{name} must be >= {least}, got {getattr(self, name)}")
         if self.samples is not None and self.samples < 1:
             raise ValueError(f"samples must be >= 1, got {self.samples}")
+        self.memory.check(lora=self.lora, shard=self.shard, value=self.value)
 
     @property
     def samples_each(self) -> int:
@@ -215,8 +218,10 @@ def _ignored(config: Train[Any], name: str) -> Iterator[tuple[str, str]]:
         yield "rewards.truncate_after", "there is no --rewards.truncate-at"
         yield "rewards.missing_score", "there is no --rewards.truncate-at"
     if not config.engine.url:
-        for option in ("model", "weights", "correction"):
+        for option in ("model", "weights"):
             yield f"engine.{option}", "there is no --engine.url"
+        if config.memory.dtype != "bfloat16":  # in which the built-in engine rounds otherwise than the learner
+            yield "engine.correction", "there is neither --engine.url nor --memory.dtype bfloat16"
     if not config.rewards.overlong_buffer:
         yield "rewards.overlong_penalty", "there is no --rewards.overlong-buffer"
     if not config.engine.cluster:

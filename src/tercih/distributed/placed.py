@@ -1,12 +1,20 @@
-"""Where a trained model's weights lie: whole in every process, or cut over all of them (FSDP2)."""
+"""Where a trained model's weights lie: whole in every process, or cut over all of them (FSDP2).
+
+What an update changes of a weight is often less than its last of 16 bits, and so are most addends of a gradient. So
+wherever trained weights have 16 bits, each has a float32 twin: gradients add up there, the optimiser moves it, and the
+weight is the twin, rounded.
+"""
 
 import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from tercih.distributed.team import Team
+
+NARROW = (torch.bfloat16, torch.float16)
 
 
 class Whole:
@@ -14,7 +22,32 @@ class Whole:
 
     def __init__(self, team: Team, policy: nn.Module) -> None:
         self.team, self.policy, self.trained = team, policy, policy
-        self.parameters = trained_parameters(policy)
+        self._hold()
+
+    def _hold(self) -> None:
+        trained = trained_parameters(self.trained)
+        self.twins = {name: (p, twin(p)) for name, p in trained.items() if p.dtype in NARROW}
+        self.parameters = [self.twins[name][1] if name in self.twins else p for name, p in trained.items()]
+        """What the optimiser moves."""
+
+    def keep_gradients(self) -> None:
+        """To be called after every backward pass."""
+        for p, wide in self.twins.values():
+            if p.grad is not None:
+                wide.grad = p.grad.to(wide.dtype) if wide.grad is None else wide.grad.add_(p.grad)
+                p.grad = None
+
+    @torch.no_grad()
+    def round(self) -> None:
+        """To be called after every step of the optimiser."""
+        for p, wide in self.twins.values():
+            p.copy_(wide)
+
+    @torch.no_grad()
+    def widen(self, tensors: Mapping[str, Tensor]) -> None:
+        """Set the twins to what a checkpoint holds of them, under the names of their weights."""
+        for name, (_, wide) in self.twins.items():
+            wide.copy_(tensors[name])
 
     def sum_gradients(self) -> None:
         self.team.sum_gradients(self.parameters)
@@ -43,10 +76,9 @@ class Sharded(Whole):
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import FSDPModule, fully_shard
 
-        super().__init__(team, policy)
-        self.trained = copy.deepcopy(policy)
+        self.team, self.policy, self.trained = team, policy, copy.deepcopy(policy)
         self.trained.in_step = True  # type: ignore[assignment]
-        mesh = init_device_mesh(self.parameters[0].device.type, (team.size,))
+        mesh = init_device_mesh(next(policy.parameters()).device.type, (team.size,))
         kinds = {kind for m in self.trained.modules() for kind in getattr(m, "_no_split_modules", None) or ()}
         for module in [m for m in self.trained.modules() if type(m).__name__ in kinds]:
             fully_shard(module, mesh=mesh)
@@ -55,7 +87,7 @@ class Sharded(Whole):
             if isinstance(module, FSDPModule):
                 module.set_gradient_divide_factor(1.0)  # losses are already means over the whole batch
                 module.set_force_sum_reduction_for_comms(True)
-        self.parameters = trained_parameters(self.trained)
+        self._hold()
 
     def sum_gradients(self) -> None:
         """Done in the backward pass."""
@@ -84,8 +116,12 @@ class Sharded(Whole):
         self.policy.load_state_dict(self.whole(self.trained.state_dict()))
 
 
-def trained_parameters(model: nn.Module) -> list[nn.Parameter]:
-    return [p for p in model.parameters() if p.requires_grad]
+def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+def twin(p: nn.Parameter) -> nn.Parameter:
+    return nn.Parameter(p.detach().float())
 
 
 def place(team: Team, policy: nn.Module) -> Whole:

@@ -45,7 +45,8 @@ def attend(
             f"{type(module).__name__} attends with {', '.join(changed)}, which streams do not know: load the model with"
             ' attn_implementation="eager"'
         )
-    query_NHd, key_NKd, value_NKd = (x[0].transpose(0, 1) for x in (query_BHTd, key_BKTd, value_BKTd))
+    dtype = value_BKTd.dtype  # under autocast, positions make queries and keys wider
+    query_NHd, key_NKd, value_NKd = (x[0].transpose(0, 1).to(dtype) for x in (query_BHTd, key_BKTd, value_BKTd))
     sizes = [segment.rows * segment.length for segment in stream.segments]
     own = zip(*(torch.split(x, sizes) for x in (query_NHd, key_NKd, value_NKd)), strict=True)
     before = _before(stream, key_NKd, value_NKd)
@@ -108,7 +109,7 @@ def _mask(block: slice, before: int, hidden_R11C: Tensor | None, like: Tensor) -
     """What queries `block` may not see, over the keys up to the block's last: -inf there, 0 elsewhere."""
     width = block.stop - block.start
     mask_11LC = like.new_full((1, 1, width, before + block.stop), -torch.inf).triu_(before + block.start + 1)
-    return mask_11LC if hidden_R11C is None else mask_11LC + hidden_R11C[..., : before + block.stop]
+    return mask_11LC if hidden_R11C is None else mask_11LC + hidden_R11C[..., : before + block.stop].to(like.dtype)
 
 
 class _ByBlocks(torch.autograd.Function):

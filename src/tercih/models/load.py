@@ -17,14 +17,11 @@ from transformers import AutoModelForCausalLM
 
 from tercih import places
 from tercih.models.language_model import LanguageModel
+from tercih.models.memory import AS_SAVED, Memory, ModelError, is_quantised, settle, to_load, unquantised, wide_weight
 from tercih.models.reward_model import RewardModel
 
 HEADS = "tercih_heads.safetensors"
 ABOUT = "tercih.json"
-
-
-class ModelError(ValueError):
-    """A model folder or name that cannot be used, and what to do about it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,12 +36,18 @@ class LoRA:
             raise ValueError(f"lora.rank must be >= 1, got {self.rank}")
 
 
-def load_causal(name: str | Path, *, dtype: str | None = None, device: str | None = None) -> Any:
+def load_causal(name: str | Path, *, memory: Memory = AS_SAVED, device: str | None = None) -> Any:
     """A causal language model from a folder or the Hub; refuses one whose head `LanguageModel` cannot compute."""
     check_folder(name)
+    device = device or default_device()
     with _quiet():
-        causal = AutoModelForCausalLM.from_pretrained(str(name), dtype=dtype or "auto")
-    causal = causal.to(device or default_device())
+        causal = AutoModelForCausalLM.from_pretrained(str(name), **to_load(memory, device))
+    if memory.quantize == "none":
+        causal = causal.to(device)
+    try:
+        settle(causal, memory)
+    except ValueError as error:
+        raise ModelError(f"{name}: {error}") from error
     check_head(causal, name)
     return causal
 
@@ -103,6 +106,8 @@ def merge_lora(model: LanguageModel | RewardModel) -> None:
     """Fold the adapter into the weights; afterwards the model is an ordinary one again, all of it trainable."""
     if model.peft is None:
         raise ModelError("this model has no adapter to merge")
+    if any(map(is_quantised, model.causal.modules())):
+        raise ModelError("a quantised base cannot take its adapter in; `save_model` saves the two of them as one")
     model.causal = model.peft.merge_and_unload()
     model.peft = None
     model.causal.requires_grad_(True)
@@ -140,7 +145,7 @@ def save_weights(model: LanguageModel | RewardModel, folder: Path) -> None:
     """The weights as they are now, an adapter folded in, and the configuration; no tokenizer and no heads."""
     weights = None if model.peft is None else merged_weights(model.causal)
     with _quiet():
-        model.causal.save_pretrained(folder, state_dict=weights)
+        unquantised(model.causal).save_pretrained(folder, state_dict=weights)
     _readable(folder)
 
 
@@ -150,23 +155,30 @@ def _readable(folder: Path) -> None:
 
 
 def merged_weights(causal: Any) -> dict[str, Tensor]:
-    """What the weights are with the adapter folded in, computed beside them: they stay as they are to the last bit."""
-    state = {k.replace(".base_layer.", "."): v for k, v in causal.state_dict().items() if ".lora_" not in k}
+    """What the weights are with the adapter folded in, computed beside them: they stay as they are to the last bit.
+
+    Those of a quantised base are what it computes with."""
+    known = {n for n, _ in [*causal.named_parameters(remove_duplicate=False), *causal.named_buffers()]}
+    held = {k: v for k, v in causal.state_dict().items() if k in known and ".lora_" not in k}
+    state = {k.replace(".base_layer.", "."): v for k, v in held.items()}
     for name, module in causal.named_modules():
         if isinstance(module, LoraLayer):
-            weight = state[f"{name}.weight"]
+            weight = wide_weight(module.get_base_layer())
             for adapter in module.active_adapters:
                 weight = weight + module.get_delta_weight(adapter).to(weight.dtype)
             state[f"{name}.weight"] = weight
     return state
 
 
-def load_policy(folder: str | Path, *, value: str | None = None, device: str | None = None) -> LanguageModel:
+def load_policy(
+    folder: str | Path, *, value: str | None = None, memory: Memory = AS_SAVED, device: str | None = None
+) -> LanguageModel:
     """A policy; values saved beside it are restored when they are asked for."""
     about = read_about(folder)
     if value is not None and about.get("value", value) != value:
         raise ModelError(f"{folder} was saved with value={about['value']!r}, but value={value!r} was asked for")
-    model = LanguageModel(load_causal(folder, device=device), temperature=about.get("temperature", 1.0), value=value)
+    causal = load_causal(folder, memory=memory, device=device)
+    model = LanguageModel(causal, temperature=about.get("temperature", 1.0), value=value)
     if value is not None and (Path(folder) / HEADS).exists():
         _load_heads(model, Path(folder) / HEADS)
     return model
@@ -207,6 +219,6 @@ def _quiet() -> Iterator[None]:
 
 
 __all__ = [
-    "LoRA", "ModelError", "add_lora", "check_folder", "default_device", "from_config", "load_causal", "load_policy",
-    "load_reward_model", "merge_lora", "read_about", "save_model", "save_weights",
+    "LoRA", "Memory", "ModelError", "add_lora", "check_folder", "default_device", "from_config", "load_causal",
+    "load_policy", "load_reward_model", "merge_lora", "read_about", "save_model", "save_weights",
 ]  # fmt: skip

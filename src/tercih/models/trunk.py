@@ -65,7 +65,7 @@ def _in_one(trunk: Any, tokens: Tokens, places: Places, need: Sequence[int]) -> 
     hidden_1ND = trunk(
         input_ids=made.ids_N[None],
         position_ids=made.position_N[None],
-        attention_mask=made.ids_N.new_zeros(1, 1, 1, 1, dtype=trunk.dtype),  # of four dimensions: the model makes none
+        attention_mask=made.ids_N.new_zeros(1, 1, 1, 1, dtype=trunk.dtype),  # given whole: the model makes none
         use_cache=False,
         stream=made,
     ).last_hidden_state

@@ -22,7 +22,7 @@ from tercih.data.offline import Offline
 from tercih.evaluation.intervals import Estimate, bootstrap_mean
 from tercih.evaluation.reward_model import accuracy
 from tercih.models.language_model import LanguageModel, Reference
-from tercih.models.load import load_causal, load_policy, merge_lora, save_model
+from tercih.models.load import load_causal, load_policy, save_model
 from tercih.ops import row_sum
 from tercih.optimisation import Optimisation
 from tercih.progress import console
@@ -73,8 +73,8 @@ def main(config: HHDPO) -> dict[str, Any]:
 
 
 def imitate(folder: Path, config: HHDPO, data: HHData) -> str:
-    """An adapter is merged afterwards, so that DPO's reference is this model."""
-    model = LanguageModel(load_causal(data.base))
+    """An adapter is saved merged, so that DPO's reference is this model."""
+    model = LanguageModel(load_causal(data.base, memory=config.memory))
     adapt(model, config)
     chosen = Offline(
         records=[Demonstration(item=hh_pairs.winner(r)) for r in data.train],
@@ -86,14 +86,12 @@ def imitate(folder: Path, config: HHDPO, data: HHData) -> str:
     lr = config.sft_lr or learning_rate(config, scratch=2e-3, whole=1e-5, adapter=1e-4)
     optimisation = Optimisation(lr=lr, warmup=0.05, micro_rows=config.micro_rows)
     metrics = fit(SFT(), Models(policy=model), chosen, optimisation, folder, title="imitating the chosen answers")
-    if model.peft is not None:
-        merge_lora(model)
     save_model(model, data.tokenizer.hf, folder)
     return f"{len(data.train)} answers, lr {lr:g}, {metrics['nats_per_token']:.2f} nats per token at the end"
 
 
 def prefer(folder: Path, started: Path, config: HHDPO, data: HHData) -> str:
-    policy = LanguageModel(load_causal(started))
+    policy = LanguageModel(load_causal(started, memory=config.memory))
     adapt(policy, config)
     models = Models(policy=policy, reference=Reference(policy))
     lr = config.lr or learning_rate(config, scratch=1e-4, whole=5e-7, adapter=5e-6)

@@ -20,7 +20,8 @@ from tercih.evaluation.intervals import Estimate
 from tercih.evaluation.reward_model import accuracy, calibration, length_sign
 from tercih.feedback.simulated import Control
 from tercih.models.language_model import LanguageModel, context_length
-from tercih.models.load import LoRA, add_lora
+from tercih.models.load import LoRA, Memory, add_lora
+from tercih.models.memory import check_installed
 from tercih.models.reward_model import RewardModel
 from tercih.progress import console
 from tercih.recipes.scratch import ScratchModel, make_model, refuse
@@ -79,6 +80,7 @@ class HHSettings:
     """Rank of a low-rank adapter to train; 0 trains all weights."""
     lora_alpha: float = 32.0
     """The adapter's scale, over its rank."""
+    memory: Memory = Memory()
     scratch: ScratchModel = ScratchModel(hidden=64, layers=1)
     """Size of the model where none is given."""
     tiny: bool = False
@@ -91,6 +93,7 @@ class HHSettings:
             raise ValueError(f"lora must be >= 0, got {self.lora}")
         if not self.lora and self.lora_alpha != 32.0:
             raise ValueError("lora_alpha has no effect, because there is no lora; leave it out")
+        self.memory.check(lora=self.lora)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,6 +119,7 @@ class HHData:
 
 def read(settings: HHSettings) -> list[Comparison]:
     """All pairs, before anything is written; a model that cannot be used is said here too."""
+    check_installed(settings.memory)
     if settings.model:
         Tokenizer.load(settings.model)
     records = read_pairs(settings.data, settings.seed)

@@ -55,7 +55,7 @@ def main(config: HHReward) -> dict[str, Any]:
 
 def learn(folder: Path, config: HHReward, data: HHData) -> str:
     readout = config.readout or ("last" if config.model else "mean")
-    model = RewardModel(load_causal(data.base), readout=readout, seed=config.seed)
+    model = RewardModel(load_causal(data.base, memory=config.memory), readout=readout, seed=config.seed)
     adapt(model, config)
     optimisation = Optimisation(
         lr=config.lr or learning_rate(config, scratch=3e-3, whole=1e-5, adapter=1e-4),

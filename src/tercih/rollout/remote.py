@@ -16,7 +16,7 @@ from torch import Tensor
 from tercih.data.tokenize import Tokenizer
 from tercih.models.language_model import LanguageModel
 from tercih.models.load import default_device, from_config, merged_weights
-from tercih.rollout.engine import Engine, Generated, StaleError
+from tercih.rollout.engine import Engine, Generated, StaleError, rounds_little
 from tercih.rollout.parts import concatenated, moved
 from tercih.rollout.sampling import Sampling
 from tercih.rollout.wire import EngineError
@@ -65,8 +65,6 @@ class RayEngine:
     EngineError where no worker finishes a task for `timeout` seconds.
     """
 
-    exact = True
-
     def __init__(
         self,
         policy: LanguageModel,
@@ -88,6 +86,10 @@ class RayEngine:
         self.workers = [made.remote(causal.config, causal.dtype, tokenizer, max_batch) for _ in range(workers)]
         self.version: int | None = None
         self.weights: Any = None
+
+    @property
+    def exact(self) -> bool:
+        return rounds_little(self.policy.causal.dtype)
 
     def sync(self, version: int) -> None:
         """Publish the policy's weights as they are now; a worker fetches them with the first task that names them."""

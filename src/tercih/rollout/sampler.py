@@ -16,7 +16,7 @@ from tercih.models.language_model import LanguageModel
 from tercih.records import Text
 from tercih.rewards.combine import Combiner
 from tercih.rewards.source import RewardSource
-from tercih.rollout.engine import Generated, RolloutEngine, StaleError
+from tercih.rollout.engine import Generated, RolloutEngine, StaleError, rounds_little
 from tercih.rollout.engines import EngineSettings, make_engine
 from tercih.rollout.mismatch import mismatch
 from tercih.rollout.parts import LedEngine, TeamEngine, TeamReward
@@ -202,7 +202,7 @@ class Rollouts:
         if team.leads or not elsewhere:
             made = make_engine(self.policy, self.tokenizer, self.max_batch, self.engine)
         if elsewhere and team.size > 1:
-            return LedEngine(team, made, device, exact=not self.engine.url)
+            return LedEngine(team, made, device, exact=not self.engine.url and rounds_little(self.policy.causal.dtype))
         assert made is not None
         return made if team.size == 1 else TeamEngine(team, made, device)
 
