@@ -34,6 +34,7 @@ TRL = Peer(name="trl 1.16.0", script="trl116.py", environment="trl116")
 TRL_PPO = Peer(name="trl 1.12.0", script="trl112.py", environment="trl112")
 GENERATE = Peer(name="transformers.generate", script="generate.py")
 OURS = Peer(name="tercih", script="ours.py")
+OUR_GRPO = Peer(name="our GRPO", script="ours.py")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
