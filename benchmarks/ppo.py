@@ -39,7 +39,7 @@ def works(options: Namespace) -> Iterator[Work]:
                     "lr": 1e-6, "max_norm": None,
                 }  # fmt: skip
                 groups = {"prompts": beginnings(folder, spread(GROUPS, 4, 32, seed=0)), "samples": SAMPLES}
-                grpo = {"method": "grpo", "settings": {"epochs": options.epochs, "beta": 0.05}}
+                grpo = {"method": "grpo", "settings": {"epochs": options.epochs, "kl_coef": 0.05}}
                 for peer, change, peer_case, values in (
                     (TRL_PPO, {}, {}, ("separate", "shared")),
                     (OUR_GRPO, groups, grpo, ("shared", "separate")),
