@@ -1,8 +1,11 @@
 """The written-out gradient of log-probabilities and entropies, beside the one that autograd finds."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tercih.models import logits
 
@@ -73,3 +76,33 @@ def test_nothing_wanted_is_nothing(plain: bool) -> None:
         entropy=True,
     )
     assert logp_M.shape == entropy_M.shape == (0,)
+
+
+def test_half_precision_is_multiplied_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Matrices of 32 bits would be many times as slow on a GPU."""
+    monkeypatch.setattr(logits, "CHUNK", 4 * V)
+    head = nn.Linear(D, V, dtype=torch.bfloat16)
+    with _Multiplied() as multiplied:
+        gradients(head, 0.7, True, plain=False, dtype=torch.bfloat16)
+    assert len(multiplied.dtypes) == 9  # logits, and gradients of either factor, of three chunks
+    assert set(multiplied.dtypes) == {torch.bfloat16}
+
+
+class _Multiplied(TorchDispatchMode):
+    """Notes the dtypes that matrices are multiplied in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dtypes: list[torch.dtype] = []
+
+    def __torch_dispatch__(self, operator: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
+        if operator._schema.name in ("aten::mm", "aten::addmm", "aten::addmm_"):
+            self.dtypes.append(arguments[-1].dtype)
+        return operator(*arguments, **(options or {}))
+
+
+def test_a_gpu_is_given_enough_at_a_time() -> None:
+    """On any device but the processor: here one that computes nothing."""
+    target_M = torch.empty(8192, dtype=torch.long, device="meta")
+    assert min(part.stop - part.start for part in logits._parts(target_M, 151_936)) > 500
+    assert max(part.stop - part.start for part in logits._parts(torch.empty(8192), 151_936)) < 50

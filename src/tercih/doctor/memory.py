@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tercih.doctor.inspection import Finding, error, ok, warning
 from tercih.doctor.patient import Patient
-from tercih.models.logits import CHUNK
+from tercih.models.logits import chunk
 
 TIGHT = 0.8
 
@@ -36,7 +36,7 @@ def estimate(patient: Patient) -> dict[str, int]:
     longest = max([len(row.prompt) + len(row.response) for row in patient.encoded], default=0)
     length = max(longest, max(map(len, patient.prompt_ids), default=1) + case.max_new_tokens)
     length = min(length, policy.context)
-    logits = 4 * min(CHUNK, case.rows * length * vocabulary)
+    logits = 4 * min(chunk(policy.causal.device), case.rows * length * vocabulary)
     return {
         "weights": weights,
         "gradients": weights,

@@ -13,9 +13,15 @@ from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 CHUNK = 2**22  # logits of one chunk: 16 MiB in float32, which stay in the processor's cache longer than more would
+CHUNK_ELSEWHERE = 2**27  # a GPU needs some hundred positions at a time to be busy: 512 MiB in float32
 KEPT = 2**24  # as many logits are kept for the backward pass; where there are more, all are computed again
 
 Head = Callable[[Tensor], Tensor]
+
+
+def chunk(device: torch.device) -> int:
+    """How many logits are held at a time."""
+    return CHUNK if device.type == "cpu" else CHUNK_ELSEWHERE
 
 
 def measure(
@@ -56,7 +62,7 @@ class _Measured(torch.autograd.Function):
         logp_M, norm_M, entropy_M = hidden_MD.new_zeros(3, len(target_M), dtype=wide)
         keeps = any(ctx.needs_input_grad) and len(target_M) * vocabulary <= KEPT
         kept = []
-        for part in _parts(len(target_M), vocabulary):
+        for part in _parts(target_M, vocabulary):
             logits_mV = _logits(hidden_MD[part], weight_VD, bias_V, temperature)
             norm_m = logits_mV.logsumexp(-1)
             logp_M[part] = logits_mV.gather(-1, target_M[part, None]).squeeze(-1) - norm_m
@@ -79,7 +85,7 @@ class _Measured(torch.autograd.Function):
         to_hidden_MD = torch.empty_like(hidden_MD) if ctx.needs_input_grad[0] else None
         to_weight_VD = torch.zeros_like(weight_VD, dtype=norm_M.dtype) if ctx.needs_input_grad[1] else None
         to_bias_V = torch.zeros_like(bias_V, dtype=norm_M.dtype) if ctx.needs_input_grad[2] else None
-        for number, part in enumerate(_parts(len(target_M), len(weight_VD))):
+        for number, part in enumerate(_parts(target_M, len(weight_VD))):
             if kept:
                 logp_mV = kept[number]
             else:
@@ -98,8 +104,10 @@ class _Measured(torch.autograd.Function):
             to_logits_mV = to_logits_mV.to(hidden_MD.dtype)
             if to_hidden_MD is not None:
                 to_hidden_MD[part] = to_logits_mV @ weight_VD
-            if to_weight_VD is not None:
-                to_weight_VD.addmm_(to_logits_mV.T.to(to_weight_VD.dtype), hidden_MD[part].to(to_weight_VD.dtype))
+            if to_weight_VD is not None and to_weight_VD.dtype == hidden_MD.dtype:
+                to_weight_VD.addmm_(to_logits_mV.T, hidden_MD[part])
+            elif to_weight_VD is not None:  # 16 bits are multiplied as such, many times as fast, and summed up in 32
+                to_weight_VD += to_logits_mV.T @ hidden_MD[part]
         return (
             to_hidden_MD,
             None if to_weight_VD is None else to_weight_VD.to(weight_VD.dtype),
@@ -117,9 +125,9 @@ def _logits(hidden_mD: Tensor, weight_VD: Tensor, bias_V: Tensor | None, tempera
     return logits_mV if temperature == 1 else logits_mV.div_(temperature)
 
 
-def _parts(count: int, vocabulary: int) -> Iterator[slice]:
-    size = max(1, CHUNK // vocabulary)
-    return (slice(start, start + size) for start in range(0, max(count, 1), size))
+def _parts(target_M: Tensor, vocabulary: int) -> Iterator[slice]:
+    size = max(1, chunk(target_M.device) // vocabulary)
+    return (slice(start, start + size) for start in range(0, max(len(target_M), 1), size))
 
 
 def _through(
@@ -138,8 +146,7 @@ def _through(
         return logp_m, normaliser_m - (probability_mV * logits_mV).sum(-1)
 
     pieces = [
-        checkpoint(piece, hidden_MD[part], target_M[part], use_reentrant=False)
-        for part in _parts(len(target_M), vocabulary)
+        checkpoint(piece, hidden_MD[part], target_M[part], use_reentrant=False) for part in _parts(target_M, vocabulary)
     ]
     logp, entropies = zip(*pieces, strict=True)
     return torch.cat(logp), torch.cat(entropies)
