@@ -65,7 +65,7 @@ Works = Callable[[argparse.Namespace], Iterator[Work]]
 def parser(about: str | None) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--json", type=Path, help="file for the results")
-    made.add_argument("--model", nargs="+", default=["llama-15m"], help="model folders, llama-15m or qwen-135m")
+    made.add_argument("--model", nargs="+", default=["llama-15m"], help="model folders, or shapes of harness/models.py")
     made.add_argument("--end", help="the token that ends a natural response of a model folder (default: its EOS)")
     made.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="CPU threads of either side")
     made.add_argument("--rounds", type=int, default=10, help="repetitions of either side, in turn")
@@ -107,8 +107,8 @@ def measure(work: Work, options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="tercih-benchmark-") as place:
         case = {**work.case, "threads": options.threads}
         with (
-            _open(OURS, Path(place) / "ours.json", case, options) as ours,
-            _open(work.peer, Path(place) / "peer.json", {**case, **work.peer_case}, options) as peer,
+            open_side(OURS, Path(place) / "ours.json", case, options) as ours,
+            open_side(work.peer, Path(place) / "peer.json", {**case, **work.peer_case}, options) as peer,
         ):
             if work.agree:
                 agree(work, ours.opened, peer.opened)
@@ -116,7 +116,8 @@ def measure(work: Work, options: argparse.Namespace) -> dict[str, Any]:
             return _row(work, ours, peer, pairs)
 
 
-def _open(side: Peer, path: Path, case: Mapping[str, Any], options: argparse.Namespace) -> Side:
+def open_side(side: Peer, path: Path, case: Mapping[str, Any], options: argparse.Namespace) -> Side:
+    """A side at work on its first repetition; `options` say how many threads and where peers live."""
     python, imports = sys.executable, [str(Path(tercih.__file__).parents[1])]
     if side.environment:
         python, imports = str(options.peers / side.environment / "bin" / "python"), []

@@ -1,4 +1,4 @@
-"""Memory of this process as the operating system counts it, in bytes."""
+"""Memory of this process as the operating system counts it, in bytes. `device.py` says the same of a GPU."""
 
 import ctypes
 import gc
@@ -7,6 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+def wait() -> None:
+    """What was begun is over: on a processor it always is."""
 
 
 def now() -> int:

@@ -29,16 +29,28 @@ from tercih.rollout.sampling import Sampling
 
 PAD, BOS, EOS = 0, 1, 2
 _IDS = {"pad_token_id": PAD, "bos_token_id": BOS, "eos_token_id": EOS, "max_position_embeddings": 1024}
+_135M = {
+    "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9,
+    "num_key_value_heads": 3, "tie_word_embeddings": True,
+}  # fmt: skip
+_HALF_B = {
+    "hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24, "num_attention_heads": 14,
+    "num_key_value_heads": 2, "tie_word_embeddings": True,
+}  # fmt: skip
 
 SHAPES = {
+    "llama-tiny": LlamaConfig(
+        **_IDS, vocab_size=600, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, tie_word_embeddings=True,
+    ),
     "llama-15m": LlamaConfig(
         **_IDS, vocab_size=32_000, hidden_size=288, intermediate_size=768, num_hidden_layers=6, num_attention_heads=6,
         num_key_value_heads=6, tie_word_embeddings=True,
     ),
-    "qwen-135m": Qwen2Config(
-        **_IDS, vocab_size=50_000, hidden_size=576, intermediate_size=1536, num_hidden_layers=30,
-        num_attention_heads=9, num_key_value_heads=3, tie_word_embeddings=True,
-    ),
+    "llama-135m": LlamaConfig(**_IDS, **_135M, vocab_size=49_152),
+    "qwen-135m": Qwen2Config(**_IDS, **_135M, vocab_size=50_000),
+    "llama-0.5b": LlamaConfig(**_IDS, **_HALF_B, vocab_size=128_256),
+    "qwen-0.5b": Qwen2Config(**_IDS, **_HALF_B, vocab_size=151_936),
 }  # fmt: skip
 NEVER = 1e12  # tokens until the end of a response, where it should not end by itself
 LONG = 20.0  # of the coordinate that holds the end token's bias
@@ -55,8 +67,10 @@ class Folder:
 
 
 @contextmanager
-def prepared(given: str, *, mean_length: float | None, natural_end: str | None) -> Iterator[Folder]:
-    """A copy of the folder `given`, or the shape of that name, in a place of its own.
+def prepared(
+    given: str, *, mean_length: float | None, natural_end: str | None, dtype: torch.dtype = torch.float32
+) -> Iterator[Folder]:
+    """A copy of the folder `given`, or the shape of that name with weights of this `dtype`, in a place of its own.
 
     `mean_length` is how many tokens a response of a random model has until it ends by itself; None: it never does.
     A given folder's responses end at the token `natural_end` or, if that is None, at its EOS; with `mean_length` None
@@ -65,7 +79,7 @@ def prepared(given: str, *, mean_length: float | None, natural_end: str | None) 
     with TemporaryDirectory(prefix="tercih-benchmark-") as place:
         path = Path(place) / "model"
         if given in SHAPES:
-            _random(SHAPES[given], path, NEVER if mean_length is None else mean_length)
+            _random(SHAPES[given], path, NEVER if mean_length is None else mean_length, dtype)
         elif (Path(given) / "config.json").exists():
             _copy(Path(given), path, "</s>" if mean_length is None else natural_end)
         else:
@@ -108,11 +122,11 @@ def _single(tokenizer: Any, word: str) -> bool:
     return len(ids) == 2 and ids[0] == ids[1] != tokenizer.unk_token_id
 
 
-def _random(config: Any, path: Path, mean_length: float) -> None:
+def _random(config: Any, path: Path, mean_length: float, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     _end_at_random(model, mean_length)
-    model.save_pretrained(path)
+    model.to(dtype).save_pretrained(path)
     _tokenizer(config.vocab_size).save_pretrained(path)
 
 

@@ -14,7 +14,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import IO, Any
 
 from harness import memory
@@ -106,9 +108,13 @@ def alternate(one: Side, other: Side, *, rounds: int, warm: int = 1) -> list[tup
 
 
 class Turns:
-    """The child's end, called from within a training loop at the end of every step."""
+    """The child's end, called from within a training loop at the end of every step.
 
-    def __init__(self) -> None:
+    `memory` is the module that says what is held: `harness.memory`, or `harness.device` for work on a GPU.
+    """
+
+    def __init__(self, memory: ModuleType = memory) -> None:
+        self.memory = memory
         self.channel = os.fdopen(os.dup(1), "w")
         os.dup2(2, 1)  # whatever a library prints must not look like an answer
         self.began = self.cpu = 0.0
@@ -120,16 +126,17 @@ class Turns:
         After the first one `release` is called, which should let go of gradients: what is held then is what weights and
         optimiser need.
         """
-        seconds, cpu, peak = time.perf_counter() - self.began, time.process_time() - self.cpu, memory.peak()
+        self.memory.wait()
+        seconds, cpu, peak = time.perf_counter() - self.began, time.process_time() - self.cpu, self.memory.peak()
         if self.steps == 0:
             release()
-            self._say({**facts, "memory": memory.now()})
+            self._say({**facts, "memory": self.memory.now()})
         else:
             self._say({**facts, "seconds": seconds, "cpu": cpu, "peak": peak})
         self.steps += 1
         if not sys.stdin.readline():
             sys.exit()
-        memory.forget_peak()
+        self.memory.forget_peak()
         self.cpu = time.process_time()
         self.began = time.perf_counter()
 
@@ -138,4 +145,10 @@ class Turns:
 
 
 def read_case() -> dict[str, Any]:
-    return dict(json.loads(Path(sys.argv[1]).read_text()))
+    """On the processor in float32 where the case says nothing else."""
+    return {"device": "cpu", "dtype": "float32", **json.loads(Path(sys.argv[1]).read_text())}
+
+
+def turns_on(device: str) -> Turns:
+    """Turns whose memory is the device's."""
+    return Turns(import_module("harness.device") if device == "cuda" else memory)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from harness.turns import Turns, read_case
+from harness.turns import Turns, read_case, turns_on
 
 from tercih.algorithms import METHODS
 from tercih.batches import Models
@@ -46,7 +46,7 @@ def items(tokenizer: Tokenizer, prompt: str, *completions: str) -> list[Text]:
 
 
 def imitate(case: Case, turns: Turns) -> None:
-    policy, tokenizer = load_policy(case["model"]), Tokenizer.load(case["model"])
+    policy, tokenizer = load_policy(case["model"], device=case["device"]), Tokenizer.load(case["model"])
     records = [Demonstration(item=items(tokenizer, r["prompt"], r["completion"])[0]) for r in case["rows"]]
     data = Offline(
         records=records, collate=lambda r: demonstrations(r, tokenizer, policy.context), size=len(records), epochs=STEPS
@@ -59,10 +59,10 @@ def compare(case: Case, turns: Turns) -> None:
     tokenizer = Tokenizer.load(case["model"])
     policy: Any
     if case["kind"] == "dpo":
-        policy = load_policy(case["model"])
+        policy = load_policy(case["model"], device=case["device"])
         method, models = METHODS["dpo"](beta=case["beta"]), Models(policy=policy, reference=Reference(policy))
     else:
-        policy = RewardModel(load_causal(case["model"]))
+        policy = RewardModel(load_causal(case["model"], device=case["device"]))
         method, models = METHODS["bradley_terry"](), Models(policy=policy)
     records = []
     for row in case["pairs"]:
@@ -77,7 +77,8 @@ def compare(case: Case, turns: Turns) -> None:
 def reinforce(case: Case, turns: Turns) -> None:
     """A rollout, its rewards and the update from it are one step."""
     method = METHODS[case["method"]](**case["settings"])
-    policy = load_policy(case["model"], value=case["value"] if method.needs_values else None)
+    value = case["value"] if method.needs_values else None
+    policy = load_policy(case["model"], value=value, device=case["device"])
     tokenizer = Tokenizer.load(case["model"])
     needs_reference = method.needs_reference and case["reference"]
     data = Rollouts(
@@ -116,7 +117,7 @@ def train(method: Method, models: Models, data: Any, case: Case, turns: Turns) -
 
 
 def generate(case: Case, turns: Turns) -> None:
-    model = load_causal(case["model"])
+    model = load_causal(case["model"], device=case["device"])
     engine = Engine(model, eos_ids=case["ends"], max_batch=case["batch"])
     sampling = Sampling(max_new_tokens=case["max_new_tokens"])
     seed = 0
@@ -136,7 +137,8 @@ KINDS: dict[str, Callable[[Case, Turns], None]] = {
 }
 
 if __name__ == "__main__":
-    turns, case = Turns(), read_case()
+    case = read_case()
+    turns = turns_on(case["device"])
     torch.set_num_threads(case["threads"])
     torch.manual_seed(0)
     random.seed(0)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from harness.turns import Turns, read_case
+from harness.turns import Turns, read_case, turns_on
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
@@ -69,8 +69,8 @@ def common(case: Case, rows: int) -> dict[str, Any]:
         "max_grad_norm": case["max_norm"],
         "weight_decay": 0.0,
         "gradient_checkpointing": False,
-        "bf16": False,
-        "use_cpu": True,
+        "bf16": case["dtype"] == "bfloat16",
+        "use_cpu": case["device"] == "cpu",
         "logging_steps": STEPS,
         "logging_first_step": True,
         "save_strategy": "no",
@@ -108,7 +108,7 @@ def prefer(case: Case, **kwargs: Any) -> Any:
 
 def score(case: Case, **kwargs: Any) -> Any:
     args = RewardConfig(**common(case, len(case["pairs"])), max_length=None, train_sampling_strategy="sequential")
-    scorer = AutoModelForSequenceClassification.from_pretrained(case["scorer"], dtype=torch.float32)
+    scorer = AutoModelForSequenceClassification.from_pretrained(case["scorer"], dtype=case["dtype"])
     joined = [{side: row["prompt"] + row[side] for side in ("chosen", "rejected")} for row in case["pairs"]]
     return RewardTrainer(
         model=scorer, args=args, train_dataset=rows_of(joined), processing_class=tokenizer(case), **kwargs
@@ -134,7 +134,7 @@ def reinforce(case: Case, **kwargs: Any) -> Any:
 
 
 def causal(case: Case) -> Any:
-    return AutoModelForCausalLM.from_pretrained(case["model"], dtype=torch.float32)
+    return AutoModelForCausalLM.from_pretrained(case["model"], dtype=case["dtype"])
 
 
 def tokenizer(case: Case) -> Any:
@@ -144,7 +144,8 @@ def tokenizer(case: Case) -> Any:
 KINDS = {"sft": imitate, "dpo": prefer, "reward_model": score, "reinforce": reinforce}
 
 if __name__ == "__main__":
-    turns, case = Turns(), read_case()
+    case = read_case()
+    turns = turns_on(case["device"])
     torch.set_num_threads(case["threads"])
     pause = Pause(turns)
     trainer = KINDS[case["kind"]](case, callbacks=[pause])
