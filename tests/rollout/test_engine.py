@@ -1,11 +1,14 @@
+import copy
 import itertools
 
 import pytest
 import torch
 from scipy.stats import chi2
 from tests.rollout.tiny import CONFIGS, CONTEXT, ENDS, VOCABULARY, full_logp, prompts, responses, tiny
+from transformers import PreTrainedModel
 
-from tercih.rollout.decoder import is_plain
+from tercih.rollout import slots
+from tercih.rollout.decoder import Plain, Whole, is_plain
 from tercih.rollout.engine import Engine
 from tercih.rollout.sampling import Sampling, _restrict
 
@@ -246,7 +249,36 @@ def test_a_real_model_tells_a_story(data_dir):
 def test_who_is_decoded_without_the_house_around_it(name: str) -> None:
     family = name in ("llama", "qwen2", "qwen3", "mistral")
     assert is_plain(tiny(name, torch.float32)) == family
+    assert is_plain(tiny(name, torch.bfloat16)) == family
     assert not is_plain(tiny(name, torch.float64))
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen2", "qwen3", "mistral"])
+def test_in_16_bits_the_short_way_is_as_near_to_the_truth(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the model's own forward, in float64 with the same weights; prompts of unlike lengths, and a short window."""
+    model = rounded(name)
+    truth = copy.deepcopy(model)
+    for parameter in truth.parameters():
+        parameter.data = parameter.data.double()
+    off = {}
+    for way in (Plain, Whole):
+        monkeypatch.setattr(slots, "decoder", way)
+        asked = prompts(12)
+        made = Engine(model, eos_ids=ENDS, max_batch=5).generate(asked, MANY, samples=2, seed=4)
+        gaps = [
+            full_logp(truth, asked[row // 2], response, 0.9) - made.logp_BT[row, : len(response)]
+            for row, response in enumerate(responses(made))
+        ]
+        off[way] = float(torch.cat(gaps).square().mean().sqrt())
+    assert 1e-4 < off[Plain] < 1.3 * off[Whole]
+
+
+def rounded(name: str) -> PreTrainedModel:
+    """Weights of 16 bits; what is no weight stays as it is."""
+    model = tiny(name, torch.float32)
+    for parameter in model.parameters():
+        parameter.data = parameter.data.bfloat16()
+    return model
 
 
 def test_what_was_put_in_place_of_a_part_is_not_passed_by() -> None:

@@ -1,7 +1,8 @@
 """One more token for every running row: the whole model as it is, or its few matrices without the house around them.
 
-On small models the calls around the matrices take longer than the matrices. `Plain` therefore computes what the layers
-of the Llama family compute, from the same weights, and everything else goes through the model's own forward.
+On small models, and on a GPU, the calls around the matrices take longer than the matrices. `Plain` therefore computes
+what the layers of the Llama family compute, from the same weights, and everything else goes through the model's own
+forward, which besides repeats keys and values for every group of queries wherever rows are not alike long.
 """
 
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, rms_norm, silu
+from torch.nn.functional import linear, rms_norm, scaled_dot_product_attention, silu
 from transformers import PreTrainedModel
 
 from tercih.models import attention
@@ -50,9 +51,11 @@ class Whole:
 
 
 def is_plain(model: PreTrainedModel) -> bool:
-    """A model of the Llama family on the CPU in single precision, with nothing put in place of its parts."""
+    """A model of the Llama family in float32 or bfloat16 on one device, with nothing put in place of its parts."""
     family = next((name for name in FAMILY if type(model).__name__ == f"{name}ForCausalLM"), None)
-    if family is None or model.device.type != "cpu" or model.dtype != torch.float32:
+    if family is None or model.dtype not in (torch.float32, torch.bfloat16):
+        return False
+    if len({(p.device, p.dtype) for p in model.parameters()}) > 1:
         return False
     layers = model.base_model.layers
     expected = {
@@ -116,10 +119,7 @@ class _Layer:
         turned_BHd = _turn(turned_BHd, cos_B1d, sin_B1d)
         query_BHGd = turned_BHd[:, : self.heads].reshape(B, self.memories, -1, d)
         keys_BHCd, values_BHCd = memory.update(turned_BHd[:, self.heads :, None], value_BHd[:, :, None])
-        scores_BHGC = (query_BHGd * self.scale) @ keys_BHCd.transpose(2, 3)
-        if hidden is not None:
-            scores_BHGC += hidden
-        read_BHGd = scores_BHGC.softmax(-1) @ values_BHCd
+        read_BHGd = _attend(query_BHGd, keys_BHCd, values_BHCd, hidden, self.scale)
         x_BD = x_BD + self.out(read_BHGd.reshape(B, -1))
         h_BD = _norm(self.between, x_BD)
         wide = [linear(h_BD, *matrix) for matrix in self.widen]
@@ -142,6 +142,16 @@ def _apart(matrices: Sequence[Any]) -> list[Matrix]:
 
 def _norm(norm: Any, x: Tensor) -> Tensor:
     return rms_norm(x, norm.weight.shape, norm.weight, norm.variance_epsilon)
+
+
+def _attend(query_BHGd: Tensor, keys_BHCd: Tensor, values_BHCd: Tensor, hidden: Tensor | None, scale: float) -> Tensor:
+    """The G queries that read the same keys stand where other attention has positions: nothing is repeated for them."""
+    if query_BHGd.device.type != "cpu" or query_BHGd.dtype != torch.float32:
+        return scaled_dot_product_attention(query_BHGd, keys_BHCd, values_BHCd, attn_mask=hidden, scale=scale)
+    scores_BHGC = (query_BHGd * scale) @ keys_BHCd.transpose(2, 3)
+    if hidden is not None:
+        scores_BHGC += hidden
+    return scores_BHGC.softmax(-1) @ values_BHCd
 
 
 def _turn(x_BHd: Tensor, cos_B1d: Tensor, sin_B1d: Tensor) -> Tensor:
