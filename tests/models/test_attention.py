@@ -1,5 +1,7 @@
 """Attention over rows that follow prompts, beside the formula: softmax(q k / sqrt(d) + mask) v."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -51,6 +53,21 @@ def test_numbers_and_gradients_are_the_formulas(
 
 def attention_elsewhere(*arguments: Tensor) -> Tensor:
     return attention._at_once(*arguments)
+
+
+def test_elsewhere_no_kernel_is_asked_for_groups_with_a_mask(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On CUDA that would be the one that keeps the scores of all queries and keys."""
+    asked = []
+    real = attention.scaled_dot_product_attention
+
+    def noted(*inputs: Tensor, **options: Any) -> Tensor:
+        asked.append((options.get("attn_mask") is not None, options.get("enable_gqa", False)))
+        return real(*inputs, **options)
+
+    monkeypatch.setattr(attention, "scaled_dot_product_attention", noted)
+    for length, before in ((7, 0), (7, 5)):
+        attention._at_once(*drawn(length, before), None, 0.3)
+    assert asked == [(False, True), (True, False)]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -102,7 +102,9 @@ def _at_once(query: Tensor, key: Tensor, value: Tensor, hidden_R11C: Tensor | No
     if L == C and hidden_R11C is None:
         return scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale, enable_gqa=grouped)
     mask = _mask(slice(0, L), C - L, hidden_R11C, query)
-    return scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale, enable_gqa=grouped)
+    if grouped:  # for groups with a mask, CUDA has but a kernel that keeps all scores
+        key, value = (x.repeat_interleave(query.shape[1] // x.shape[1], dim=1) for x in (key, value))
+    return scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
 
 
 def _mask(block: slice, before: int, hidden_R11C: Tensor | None, like: Tensor) -> Tensor:
