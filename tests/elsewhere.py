@@ -23,7 +23,7 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 
 _setup_privateuseone_for_python_backend("elsewhere")
 ELSEWHERE = torch.device("elsewhere:0")
-MOVES = {"aten::to", "aten::_to_copy", "aten::copy_", "aten::lift_fresh"}
+MOVES = {"aten::_to_copy", "aten::copy_", "aten::lift_fresh"}
 INDEXES = {"aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_", "aten::_unsafe_index"}
 
 
@@ -65,8 +65,6 @@ def computed(operator: Any, arguments: Sequence[Any], options: Mapping[str, Any]
     if not goes:
         return found
     made = tree_map(lambda x: There(x) if isinstance(x, Tensor) and not isinstance(x, There) else x, found)
-    if name == "aten::to":
-        return arguments[0] if isinstance(arguments[0], There) and found is arguments[0].held else made
     return made if name == "aten::lift_fresh" else return_and_correct_aliasing(operator, arguments, options, made)
 
 
@@ -130,6 +128,7 @@ def train(method: "Method") -> float:
 
 
 if __name__ == "__main__":
+    torch.inference_mode = torch.no_grad  # what only says it is elsewhere cannot be an inference tensor
     here = Path(__file__).parents[1]
     sys.path[:0] = [str(here), str(here / "benchmarks")]
     from on_gpu import checks
