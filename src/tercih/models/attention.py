@@ -4,6 +4,7 @@ Everything else in a layer treats tokens one by one and need not know whose they
 transformers under a name of its own and does what "sdpa" does wherever there is no stream.
 """
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -20,7 +21,9 @@ NAME = "tercih"
 CHANGES = ("softcap", "s_aux", "position_bias")  # arguments with which some models attend otherwise
 FORWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
-LEAST, MOST, PIECES = 32, 96, 6  # queries of a block, and into how many a row should fall
+FORWARD_BLOCK, BACKWARD_BLOCK, LONG_BLOCK = 32, 64, 128  # queries: multiples of what the kernel takes at a time
+WIDTH = 16  # numbers that a processor works on at once: what is left over goes one by one
+LONG = 512  # queries of a row from which blocks are long
 
 
 def attend(
@@ -64,8 +67,9 @@ def attend(
             query_RLHd[:, first:].transpose(1, 2), key_RCKd.transpose(1, 2), value_RCKd.transpose(1, 2),
             segment.hidden_R11C, scaling,
         )  # fmt: skip
-        parts.append(pad(read_RHLd.transpose(1, 2), (0, 0, 0, 0, first, 0)).flatten(0, 1))
-    return torch.cat(parts)[None], None
+        read_RLHd = read_RHLd.transpose(1, 2)
+        parts.append((pad(read_RLHd, (0, 0, 0, 0, first, 0)) if first else read_RLHd).flatten(0, 1))
+    return (torch.cat(parts) if len(parts) > 1 else parts[0])[None], None
 
 
 def _before(stream: Stream, key_NKd: Tensor, value_NKd: Tensor) -> list[tuple[Tensor, Tensor] | None]:
@@ -126,36 +130,38 @@ class _ByBlocks(torch.autograd.Function):
         R, H, L, d = query.shape
         before = key.shape[2] - L
         read = query.new_empty(R, L, H, d).transpose(1, 2)
-        logsums = []
-        for block in _blocks(L):
+        logsum_RHL = query.new_empty(R, H, L, dtype=torch.promote_types(query.dtype, torch.float32))
+        for block in _blocks(L, before, FORWARD_BLOCK):
             end = before + block.stop
-            read[:, :, block], logsum = FORWARD(
+            read[:, :, block], logsum_RHL[:, :, block] = FORWARD(
                 query[:, :, block], key[:, :, :end], value[:, :, :end],
                 attn_mask=_mask(block, before, hidden_R11C, query), scale=scale,
             )  # fmt: skip
-            logsums.append(logsum)
-        ctx.save_for_backward(query, key, value, hidden_R11C, read, *logsums)
+        ctx.save_for_backward(query, key, value, hidden_R11C, read, logsum_RHL)
         ctx.scale = scale
         return read
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, to_read: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, hidden_R11C, read, *logsums = ctx.saved_tensors
+        query, key, value, hidden_R11C, read, logsum_RHL = ctx.saved_tensors
         before = key.shape[2] - query.shape[2]
         to_query = torch.empty_like(query)
         to_key, to_value = torch.zeros_like(key), torch.zeros_like(value)
-        for block, logsum in zip(_blocks(query.shape[2]), logsums, strict=True):
+        for block in _blocks(query.shape[2], before, BACKWARD_BLOCK):
             end = before + block.stop
             to_query[:, :, block], of_key, of_value = BACKWARD(
-                to_read[:, :, block], query[:, :, block], key[:, :, :end], value[:, :, :end], read[:, :, block], logsum,
-                0.0, False, attn_mask=_mask(block, before, hidden_R11C, query), scale=ctx.scale,
+                to_read[:, :, block], query[:, :, block], key[:, :, :end], value[:, :, :end], read[:, :, block],
+                logsum_RHL[:, :, block], 0.0, False, attn_mask=_mask(block, before, hidden_R11C, query),
+                scale=ctx.scale,
             )  # fmt: skip
             to_key[:, :, :end] += of_key
             to_value[:, :, :end] += of_value
         return to_query, to_key, to_value, None, None
 
 
-def _blocks(length: int) -> list[slice]:
-    size = min(max(length // PIECES, LEAST), MOST)
-    return [slice(start, min(start + size, length)) for start in range(0, length, size)]
+def _blocks(length: int, before: int, size: int) -> list[slice]:
+    """Queries that are computed together; all but the last block see a multiple of `WIDTH` keys."""
+    size = size if length <= LONG else LONG_BLOCK
+    cuts = [0, *range(size - before % WIDTH, length, size), length]
+    return [slice(start, stop) for start, stop in pairwise(cuts)]
