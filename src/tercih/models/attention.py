@@ -164,4 +164,4 @@ def _blocks(length: int, before: int, size: int) -> list[slice]:
     """Queries that are computed together; all but the last block see a multiple of `WIDTH` keys."""
     size = size if length <= LONG else LONG_BLOCK
     cuts = [0, *range(size - before % WIDTH, length, size), length]
-    return [slice(start, stop) for start, stop in pairwise(cuts)]
+    return [slice(start, stop) for start, stop in pairwise(cuts) if start < stop]
