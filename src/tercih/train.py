@@ -145,12 +145,12 @@ class _Trainer:
                     loss = self.method.loss(self.policy, micro)
                 terms = [t.weight * t.sum / units[t.per].clamp(min=1e-9) for t in loss.terms.values() if t.weight]
                 total = torch.stack(terms).sum() * counts
-                value += float(total.detach())
-                if not abs(value) < EXPLODED:
-                    raise FloatingPointError(f"the loss is {value:.3g} ({_describe(loss.terms)})")
                 with span("backward"):
                     total.backward()  # type: ignore[no-untyped-call]
                     self.placed.keep_gradients()
+                value += float(total.detach())  # after the backward pass: a GPU need not wait in between
+                if not abs(value) < EXPLODED:
+                    raise FloatingPointError(f"the loss is {value:.3g} ({_describe(loss.terms)})")
                 means.add({name: (s * counts, n * counts) for name, (s, n) in loss.metrics.items()})
         with span("optimiser"):
             self.placed.sum_gradients()

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from tercih.rollout import sampling
 from tercih.rollout.sampling import Sampling, draw, uniforms
 
 LOGITS = torch.tensor([[0.0, 2.0, 1.0, -1.0]])
@@ -100,3 +101,19 @@ def test_truncated():
     assert not Sampling(temperature=0.7).truncated
     assert Sampling(top_k=3).truncated
     assert Sampling(top_p=0.9).truncated
+
+
+@pytest.mark.parametrize("top_p", [0.1, 0.5, 0.9, 0.999, 0.9999999])
+@pytest.mark.parametrize("sharpness", [0.01, 1.0, 5.0])  # from hundreds of tokens in the nucleus to a few
+def test_a_nucleus_is_found_without_sorting_everything(top_p: float, sharpness: float) -> None:
+    logits_BV = sharpness * torch.randn(3, 1500, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    kept_BV = sampling._restrict(logits_BV, Sampling(top_p=top_p)).isfinite()
+    sorted_BV, order_BV = logits_BV.sort(dim=-1, descending=True)
+    p_BV = sorted_BV.softmax(-1)
+    expected_BV = torch.zeros_like(kept_BV).scatter_(1, order_BV, p_BV.cumsum(-1) - p_BV < top_p)
+    assert torch.equal(kept_BV, expected_BV)
+
+
+def test_what_ties_with_the_last_of_a_nucleus_is_kept() -> None:
+    logits_BV = torch.tensor([[0.0, 1.0, 1.0, 1.0, -1.0]])
+    assert sampling._restrict(logits_BV, Sampling(top_p=0.3)).isfinite().tolist() == [[False, True, True, True, False]]

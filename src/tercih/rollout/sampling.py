@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 _BLOCK = 256
+_NUCLEUS = 128  # tokens in which top-p is first looked for
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,7 +30,8 @@ class Sampling:
     top_k: int = 0
     """Keep the k likeliest tokens, and all that tie with the last of them. 0 keeps all."""
     top_p: float = 1.0
-    """Keep the likeliest tokens until they hold this much probability: the smallest such set. 1 keeps all."""
+    """Keep the likeliest tokens until they hold this much probability: the smallest such set, and all that tie with the
+    last of them. 1 keeps all."""
     stop: tuple[str, ...] = ()
     """Texts that end a response. The token that completes one is kept, with all of its text."""
     ignore_eos: bool = False
@@ -117,9 +119,18 @@ def _restrict(logits_BV: Tensor, sampling: Sampling) -> Tensor:
         least_B1 = logits_BV.topk(sampling.top_k, dim=-1).values[:, -1:]
         logits_BV = logits_BV.masked_fill(logits_BV < least_B1, -torch.inf)
     if sampling.top_p < 1:
-        sorted_BV, order_BV = logits_BV.sort(dim=-1, descending=True, stable=True)
-        p_BV = sorted_BV.softmax(-1)
-        before_BV = p_BV.cumsum(-1) - p_BV
-        left_out_BV = torch.zeros_like(p_BV, dtype=torch.bool).scatter_(1, order_BV, before_BV >= sampling.top_p)
-        logits_BV = logits_BV.masked_fill(left_out_BV, -torch.inf)
+        logits_BV = logits_BV.masked_fill(logits_BV < _least_of_nucleus(logits_BV, sampling.top_p), -torch.inf)
     return logits_BV
+
+
+def _least_of_nucleus(logits_BV: Tensor, top_p: float) -> Tensor:
+    """The logit of the last token that top-p keeps, shape (B, 1). Only as many tokens are sorted as it takes."""
+    total_B1 = logits_BV.logsumexp(-1, keepdim=True)
+    V, k = logits_BV.shape[1], _NUCLEUS
+    while True:
+        highest_BK = logits_BV.topk(min(k, V), dim=-1).values
+        p_BK = (highest_BK - total_B1).exp()
+        until_BK = p_BK.cumsum(-1)
+        if k >= V or bool((until_BK[:, -1] >= top_p).all()):
+            return highest_BK.masked_fill(until_BK - p_BK >= top_p, torch.inf).amin(-1, keepdim=True)
+        k *= 8
