@@ -51,7 +51,9 @@ class Optimisation:
         trained = [p for p in parameters if p.requires_grad]
         if self.optimiser == "tf_adam":
             return TFAdam(trained, lr=self.lr, betas=self.betas, eps=self.eps)
-        return torch.optim.AdamW(trained, lr=self.lr, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay)
+        return torch.optim.AdamW(
+            trained, lr=self.lr, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay, fused=True
+        )
 
     def clip(self, parameters: Iterable[nn.Parameter]) -> Tensor:
         """Scale the gradient down to `max_norm` where it is longer; returns its norm before that."""
