@@ -107,6 +107,19 @@ def test_of_the_last_layer_only_what_is_wanted_is_attended(monkeypatch: pytest.M
     assert asked == [(1, 2, 9), (2, 2, 2), (1, 2, 1), (2, 2, 2)]
 
 
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_the_last_mlp_sees_only_what_is_wanted(kind: str) -> None:
+    model, seen = LanguageModel(causal(kind)), []
+    base = model.causal.base_model
+    within = base.layers[-1].mlp.gate_proj if kind == "llama" else base.h[-1].mlp.c_fc
+    within.register_forward_hook(lambda _, __, said: seen.append(said.shape[1]))
+    made = tokens([[4] * 9], [[5, 6, 7], [8, 9, 10]], [0, 0])
+    model(made)
+    assert seen == [5]  # the prompt's last token, and two of each answer
+    model.causal(torch.tensor([[3, 4, 5]]))
+    assert seen == [5, 3]  # the model is as it was
+
+
 def made_stream() -> stream.Stream:
     made = random_tokens([1])
     return stream.stream(made, [0], made.lengths_B.tolist(), torch.float64)

@@ -4,7 +4,8 @@ Nothing is approximated: numbers and gradients are those of a plain pass over ev
 """
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from tercih.spans import count
 
 PASS = {"cpu": 64}  # what a forward pass costs besides its tokens, in tokens
 PASS_ELSEWHERE = 4096
+FEW = 0.8  # a share of tokens that is worth picking out
 ONE_PASS = 2**40  # no saving is worth a second
 
 
@@ -62,15 +64,42 @@ def _in_one(trunk: Any, tokens: Tokens, places: Places, need: Sequence[int]) -> 
     first_B = tokens.lengths_B.scatter_reduce(0, places.row_M, places.at_M, "amin")
     made = stream(tokens, first_B.tolist(), need, trunk.dtype)
     _count(made.real, len(made.ids_N))
-    hidden_1ND = trunk(
-        input_ids=made.ids_N[None],
-        position_ids=made.position_N[None],
-        attention_mask=made.ids_N.new_zeros(1, 1, 1, 1, dtype=trunk.dtype),  # given whole: the model makes none
-        use_cache=False,
-        stream=made,
-    ).last_hidden_state
-    found: Tensor = hidden_1ND[0][made.at(places)]
+    at_M = made.at(places)
+    with _last_mlp_only_at(at_M, trunk, len(made.ids_N)):
+        hidden_1ND = trunk(
+            input_ids=made.ids_N[None],
+            position_ids=made.position_N[None],
+            attention_mask=made.ids_N.new_zeros(1, 1, 1, 1, dtype=trunk.dtype),  # given whole: the model makes none
+            use_cache=False,
+            stream=made,
+        ).last_hidden_state
+    found: Tensor = hidden_1ND[0][at_M]
     return found
+
+
+@contextmanager
+def _last_mlp_only_at(at_M: Tensor, trunk: Any, size: int) -> Iterator[None]:
+    """What the last layer says of other tokens is read by nobody, so its MLP, two thirds of it, need not see them.
+
+    Not where layers are computed again in the backward pass, which comes after this.
+    """
+    layers = getattr(trunk, "layers", None) or getattr(trunk, "h", None)
+    mlp = getattr(layers[-1], "mlp", None) if layers else None
+    again = trunk.training and any(getattr(module, "gradient_checkpointing", False) for module in trunk.modules())
+    wanted_K: Tensor = torch.unique(at_M)
+    plain = type(mlp).__name__.endswith("MLP")  # a mixture of experts says more than its output
+    if not plain or again or len(wanted_K) > FEW * size:
+        yield
+        return
+    before = mlp.register_forward_pre_hook(lambda _, inputs: (inputs[0][:, wanted_K], *inputs[1:]))
+    after = mlp.register_forward_hook(
+        lambda _, __, said_1KD: said_1KD.new_zeros(1, size, said_1KD.shape[2]).index_copy(1, wanted_K, said_1KD)
+    )
+    try:
+        yield
+    finally:
+        before.remove()
+        after.remove()
 
 
 def _in_passes(trunk: Any, tokens: Tokens, places: Places, need: Sequence[int], extra: int) -> Tensor:
