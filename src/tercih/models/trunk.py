@@ -86,7 +86,7 @@ def _last_mlp_only_at(at_M: Tensor, trunk: Any, size: int) -> Iterator[None]:
     layers = getattr(trunk, "layers", None) or getattr(trunk, "h", None)
     mlp = getattr(layers[-1], "mlp", None) if layers else None
     again = trunk.training and any(getattr(module, "gradient_checkpointing", False) for module in trunk.modules())
-    wanted_K: Tensor = torch.unique(at_M)
+    wanted_K = torch.zeros(size, dtype=torch.bool, device=at_M.device).index_fill(0, at_M, True).nonzero().squeeze(1)
     plain = type(mlp).__name__.endswith("MLP")  # a mixture of experts says more than its output
     if not plain or again or len(wanted_K) > FEW * size:
         yield
