@@ -84,10 +84,10 @@ def _last_mlp_only_at(at_M: Tensor, trunk: Any, size: int) -> Iterator[None]:
     Not where layers are computed again in the backward pass, which comes after this.
     """
     layers = getattr(trunk, "layers", None) or getattr(trunk, "h", None)
-    mlp = getattr(layers[-1], "mlp", None) if layers else None
+    mlp: Any = getattr(layers[-1], "mlp", None) if layers else None
+    plain = type(mlp).__name__.endswith("MLP")  # a mixture of experts says more than its output
     again = trunk.training and any(getattr(module, "gradient_checkpointing", False) for module in trunk.modules())
     wanted_K = torch.zeros(size, dtype=torch.bool, device=at_M.device).index_fill(0, at_M, True).nonzero().squeeze(1)
-    plain = type(mlp).__name__.endswith("MLP")  # a mixture of experts says more than its output
     if not plain or again or len(wanted_K) > FEW * size:
         yield
         return
