@@ -1,6 +1,6 @@
 """One step of DPO (reference, forward, backward, clipping, AdamW) beside TRL's `DPOTrainer`.
 
-    python benchmarks/dpo.py --json dpo.json [--model FOLDER llama-15m qwen-135m] [--threads 1] [--rounds 10]
+    python benchmarks/dpo.py --json dpo.json [--model FOLDER llama-15m llama-135m] [--threads 1] [--rounds 10]
 
 Two kinds of data: half of the positions of a padded batch are padding or the second copy of a shared prompt; all
 lengths are equal. Both sides ask a frozen reference in every step. Loss and gradient norm of the first step must agree

@@ -1,6 +1,6 @@
 """One step of a Bradley-Terry reward model (forward, backward, clipping, AdamW) beside TRL's `RewardTrainer`.
 
-    python benchmarks/reward_model.py --json rm.json [--model FOLDER llama-15m qwen-135m] [--threads 1] [--rounds 10]
+    python benchmarks/reward_model.py --json rm.json [--model FOLDER llama-15m llama-135m] [--threads 1] [--rounds 10]
 
 Two kinds of data: half of the positions of a padded batch are padding or the second copy of a shared prompt; all
 lengths are equal. Both sides begin with the same head; loss and gradient norm of the first step must agree before

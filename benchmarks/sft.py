@@ -1,6 +1,6 @@
 """One step of supervised fine-tuning (forward, backward, clipping, AdamW) beside TRL's `SFTTrainer`.
 
-    python benchmarks/sft.py --json sft.json [--model FOLDER llama-15m qwen-135m] [--threads 1] [--rounds 10]
+    python benchmarks/sft.py --json sft.json [--model FOLDER llama-15m llama-135m] [--threads 1] [--rounds 10]
 
 Two kinds of data: half of the positions of a padded batch are padding; all lengths are equal. Loss and gradient norm of
 the first step must agree before anything is timed. TRL runs in an environment of its own: see `peers.sh`.

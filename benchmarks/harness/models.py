@@ -111,6 +111,8 @@ def words(folder: Path) -> list[str]:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     candidates = [t.removeprefix("▁") for t in tokenizer.get_vocab() if t.startswith(("▁", "w")) and len(t) > 1]
     found = sorted(w for w in candidates if w.isalnum() and _single(tokenizer, w))
+    if not found:  # transformers gives Qwen a tokenizer class of its own, which does not read ours
+        raise SystemExit(f"{folder}: its tokenizer has no words of one token; llama-135m has")
     together = found[:1000]
     if len(tokenizer.encode(" ".join(together), add_special_tokens=False)) != len(together):
         raise SystemExit(f"{folder}: its tokenizer joins words, so that no text of a known length can be made")
