@@ -45,8 +45,8 @@ def attend(
         return found
     if changed := [name for name in CHANGES if further.get(name) is not None]:
         raise NotImplementedError(
-            f"{type(module).__name__} attends with {', '.join(changed)}, which streams do not know: load the model with"
-            ' attn_implementation="eager"'
+            f"{type(module).__name__} attends with {', '.join(changed)}, which streams do not know: write"
+            ' "attn_implementation": "eager" into its config.json, and its rows are read in passes of their own'
         )
     dtype = value_BKTd.dtype  # under autocast, positions make queries and keys wider
     query_NHd, key_NKd, value_NKd = (x[0].transpose(0, 1).to(dtype) for x in (query_BHTd, key_BKTd, value_BKTd))

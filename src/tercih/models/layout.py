@@ -1,8 +1,8 @@
-"""How prompts and responses are laid out for forward passes: the only place that pads.
+"""Which rows stand together, as long as the longest of them: for segments of a stream, or passes of their own.
 
 A row is its prompt followed by its response, padded on the right. Under causal attention nothing real ever sees what
-stands to its right, so there is no attention mask, positions count from 0, and no padding token is needed. Rows of like
-length go through the model together, so that little is padded, and a row only as far as something is wanted of it.
+stands to its right, so padding needs no mask and no token of its own, and positions count from 0. Rows of like length
+stand together, so that little is padded, and a row is read only as far as something is wanted of it.
 """
 
 from collections.abc import Iterator, Sequence
