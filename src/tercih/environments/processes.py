@@ -80,7 +80,8 @@ def _serve(pipe: "Connection[Any, Any]", setting: bytes, layout: Layout) -> None
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who pressed Ctrl-C closes the pipe
     spec, (environment, options, seed, first, count) = cloudpickle.loads(setting)
-    gymnasium.registry.setdefault(spec.id, spec)
+    if not spec.id.startswith("ALE/"):  # which ale-py registers itself
+        gymnasium.registry.setdefault(spec.id, spec)
     rows = Rows(layout, slice(first, first + count))
     copies = None
     while True:

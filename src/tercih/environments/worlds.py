@@ -78,9 +78,13 @@ class Worlds:
         self.observation_space: Any = world.env.observation_space
         self.action_space: Any = world.env.action_space
         self.rate = world.rate
-        for at in range(1, processes):
-            first = sum(shares[:at])
-            self.away.append(Away(environment, self.options, seed, first, shares[at], layout))
+        try:
+            for at in range(1, processes):
+                first = sum(shares[:at])
+                self.away.append(Away(environment, self.options, seed, first, shares[at], layout))
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> "Worlds":
         return self
