@@ -20,8 +20,8 @@ ENVIRONMENTS: list[tuple[str, dict[str, Any]]] = [
     ("Swimmer-v5", {"max_episode_steps": 25}),
     ("Ant-v5", {"max_episode_steps": 25}),
     ("Humanoid-v5", {}),
-    ("ALE/Pong-v5", PONG | {"max_episode_steps": 100}),
-    ("ALE/Pong-v5", {"max_episode_steps": 25}),
+    ("ALE/Pong-v5", PONG | {"max_episode_steps": 160}),
+    ("ALE/Pong-v5", {"max_episode_steps": 40}),
 ]
 IDS = [f"{name}{'' if 'pixels' not in options else ' 84×84'}" for name, options in ENVIRONMENTS]
 

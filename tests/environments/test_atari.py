@@ -45,13 +45,15 @@ def test_the_score_is_black_and_nothing_else_is(game: str, options: dict[str, An
         for world in (shown, blank):
             world.reset(0)
             world.env.action_space.seed(0)
-        for _ in range(40):
+        found = 0
+        for _ in range(120):
             one, other = (world.step(world.env.action_space.sample()).following for world in (shown, blank))
             differs = one != other if one.ndim == 2 else (one != other).any(-1)
             assert (other[differs] == 0).all()
-            assert 0 < differs.mean() < 0.13
+            assert differs.mean() < 0.13
+            found += differs.sum()
+        assert found > 100
         frame, hidden = shown.frame(), blank.frame()
-        assert (frame != hidden).any()
         assert (hidden[frame != hidden] == 0).all()
 
 

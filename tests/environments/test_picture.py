@@ -55,7 +55,8 @@ def test_what_the_user_named_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("environment", ["Hopper-v5", "Reacher-v5", "Swimmer-v5", "Ant-v5"])
 def test_a_schematic_moves_and_says_what_it_is(environment: str, monkeypatch: pytest.MonkeyPatch) -> None:
     needs(environment)
-    monkeypatch.setattr(picture, "_opengl", lambda: "schematic")
+    failed = subprocess.CompletedProcess([], 1)
+    monkeypatch.setattr(picture.subprocess, "run", lambda *_, **__: failed)
     with World(environment, render=True) as world:
         world.reset(0)
         world.env.action_space.seed(0)

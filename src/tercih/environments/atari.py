@@ -5,8 +5,8 @@ Options of ids "ALE/…" that are ours, beside ALE's own:
 - `pixels`: the side of the square grey picture, 84 in most papers; without it the picture is the game's own;
 - `noops`: with `pixels`, up to how many steps nothing is done at first (30);
 - `stack`: how many pictures are one observation (1);
-- `blank_score`: whether score, lives and clocks are painted over, from which the reward could be read (Christiano et
-  al. 2017, arXiv:1706.03741, appendix A.2).
+- `blank_score`: whether the score and the lives and counters beside it are painted over, from which the reward could
+  be read (Christiano et al. 2017, arXiv:1706.03741, appendix A.2).
 """
 
 from typing import Any
@@ -19,10 +19,21 @@ from numpy.typing import NDArray
 MISSING = 'Atari games need ALE; pip install "tercih[atari]"'
 
 # (top, bottom, left, right) of what tells the score, in the game's own 210 × 160 pixels; measured on ale-py 0.12.1.
-SCORES: dict[str, tuple[tuple[int, int, int, int], ...]] = {}
+SCORES: dict[str, tuple[tuple[int, int, int, int], ...]] = {
+    "BeamRider": ((8, 30, 40, 120), (31, 41, 16, 40), (182, 191, 28, 110)),
+    "Breakout": ((0, 17, 0, 160),),
+    "Enduro": ((161, 192, 48, 112),),
+    "Hero": ((151, 164, 56, 106), (177, 188, 56, 106)),
+    "MontezumaRevenge": ((5, 21, 55, 104),),
+    "Pong": ((0, 24, 0, 160),),
+    "PrivateEye": ((3, 26, 50, 106),),
+    "Qbert": ((5, 14, 32, 72), (15, 29, 30, 64)),
+    "Seaquest": ((7, 31, 56, 107),),
+    "SpaceInvaders": ((8, 21, 0, 160),),
+}
 
 
-def make(environment: str, options: dict[str, Any], render_mode: str | None) -> Any:
+def make(environment: str, options: dict[str, Any]) -> Any:
     """Gymnasium's environment of that id. Raises ValueError for a game whose score cannot be blanked."""
     try:
         import ale_py
@@ -38,12 +49,10 @@ def make(environment: str, options: dict[str, Any], render_mode: str | None) -> 
             " tercih/environments/atari.py, or leave blank_score out"
         )
     if pixels is None:
-        env: Any = gymnasium.make(environment, render_mode=render_mode, **options)
+        env: Any = gymnasium.make(environment, **options)
     else:
         skip, sticky = options.pop("frameskip", 4), options.pop("repeat_action_probability", 0.25)
-        env = gymnasium.make(
-            environment, render_mode=render_mode, frameskip=1, repeat_action_probability=0.0, **options
-        )
+        env = gymnasium.make(environment, frameskip=1, repeat_action_probability=0.0, **options)
         if sticky:  # by each of the game's frames, as ALE does it, but with a memory that can be saved
             env = StickyAction(env, sticky)
         env = AtariPreprocessing(env, noop_max=noops, frame_skip=skip, screen_size=pixels)

@@ -49,14 +49,14 @@ class World:
             raise ControlError(f"an environment is named by its id alone, without a module, got {environment!r}")
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame looks for a screen that nobody needs
         self.id = environment
-        mode = "rgb_array" if render else None
+        options = dict(options or {}) | ({"render_mode": "rgb_array"} if render else {})
         with _told("the environment {!r} cannot be made here", environment):
             if environment.startswith("ALE/"):
                 from tercih.environments import atari
 
-                self.env = atari.make(environment, dict(options or {}), mode)
+                self.env = atari.make(environment, options)
             else:
-                self.env = gymnasium.make(environment, render_mode=mode, **(options or {}))
+                self.env = gymnasium.make(environment, **options)
         spaces = gymnasium.spaces
         if not isinstance(
             self.env.observation_space, spaces.Box | spaces.Discrete | spaces.MultiBinary | spaces.MultiDiscrete

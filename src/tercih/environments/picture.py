@@ -53,7 +53,13 @@ def schematic(env: Any) -> NDArray[np.uint8]:
     flat = bool((((model.jnt_type == hinge) & upright_J) | ((model.jnt_type == slide) & ~upright_J)).all())
     up = 1 if flat else 2
     solid_G = model.geom_type != mujoco.mjtGeom.mjGEOM_PLANE
-    span = 2.2 * float(model.stat.extent)
+    rest = mujoco.MjData(
+        model
+    )  # how far the body reaches before it moves: the size does not change from frame to frame
+    mujoco.mj_kinematics(model, rest)
+    mujoco.mj_comPos(model, rest)
+    reach_G = np.linalg.norm(rest.geom_xpos - rest.subtree_com[0], axis=1) + model.geom_rbound
+    span = 2.4 * float(reach_G[solid_G].max())
     centre = data.subtree_com[0]
     low = centre[1] - span / 2 if flat else -0.15 * span
     scale = SIDE / span
@@ -63,17 +69,18 @@ def schematic(env: Any) -> NDArray[np.uint8]:
 
     image = Image.new("RGB", (SIDE, SIDE), "white")
     draw = ImageDraw.Draw(image)
-    step = 10.0 ** np.floor(np.log10(span / 2))
+    draw.fontmode = "1"  # letters of one colour, which a video keeps readable
+    step = 10.0 ** np.ceil(np.log10(60 / scale))  # marks are at least 60 pixels apart
     for mark in np.arange(np.ceil((centre[0] - span / 2) / step), (centre[0] + span / 2) / step):
         x, _ = pixel(np.array([mark * step, 0.0, 0.0]))
         draw.line([(x, 0), (x, SIDE)], fill=(225, 225, 225))
-        draw.text((x + 3, SIDE - 14), f"{mark * step:g} m", fill=(150, 150, 150))
+        draw.text((x + 3, SIDE - 14), f"{mark * step + 0.0:g} m", fill=(150, 150, 150))
     if not flat:
         draw.line([(0, pixel(np.zeros(3))[1]), (SIDE, pixel(np.zeros(3))[1])], fill=(90, 90, 90), width=2)
-    long = {mujoco.mjtGeom.mjGEOM_CAPSULE, mujoco.mjtGeom.mjGEOM_CYLINDER}
+    long = (int(mujoco.mjtGeom.mjGEOM_CAPSULE), int(mujoco.mjtGeom.mjGEOM_CYLINDER))
     for geom in np.flatnonzero(solid_G):
         middle_3, axis_3 = data.geom_xpos[geom], data.geom_xmat[geom].reshape(3, 3)[:, 2]
-        half = model.geom_size[geom, 1] if model.geom_type[geom] in long else 0.0
+        half = model.geom_size[geom, 1] if int(model.geom_type[geom]) in long else 0.0
         radius = max(1.5, float(model.geom_size[geom, 0]) * scale)
         shade = tuple(int(200 * each) for each in model.geom_rgba[geom, :3])
         ends = [pixel(middle_3 - half * axis_3), pixel(middle_3 + half * axis_3)]

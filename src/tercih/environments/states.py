@@ -97,15 +97,18 @@ class Attributes(Keeper):
 
     def _state(self) -> Kept:
         layers = [
-            {name: pack(value) for name, value in vars(layer).items() if _plain(value)}
-            for layer in _layers(self.world.env)
+            {name: pack(value) for name, value in vars(layer).items() if _plain(value)} for layer in self._remembering()
         ]
         return {"layers": layers, "random": self.world.env.unwrapped.np_random.bit_generator.state}
 
     def _restore(self, state: Kept) -> None:
-        for layer, attributes in zip(_layers(self.world.env), state["layers"], strict=True):
+        for layer, attributes in zip(self._remembering(), state["layers"], strict=True):
             vars(layer).update({name: unpack(value) for name, value in attributes.items()})
         self.world.env.unwrapped.np_random.bit_generator.state = state["random"]
+
+    def _remembering(self) -> list[Any]:
+        """The checker only knows which of its checks it has made, on objects that are this process's own."""
+        return [each for each in _layers(self.world.env) if type(each).__name__ != "PassiveEnvChecker"]
 
 
 class Mujoco(Attributes):
@@ -150,15 +153,14 @@ class Atari(Attributes):
 
     def _state(self) -> Kept:
         env: Any = self.world.env.unwrapped
-        (machine,) = env.ale.cloneState(include_rng=True).__getstate__()
-        return super()._state() | {"machine": machine}
+        return super()._state() | {"machine": env.ale.cloneState(include_rng=True).__getstate__()}
 
     def _restore(self, state: Kept) -> None:
         import ale_py
 
         env: Any = self.world.env.unwrapped
         machine = ale_py.ALEState.__new__(ale_py.ALEState)
-        machine.__setstate__((state["machine"],))
+        machine.__setstate__(state["machine"])
         env.ale.restoreState(machine)
         super()._restore(state)
 
@@ -173,7 +175,7 @@ def keeper(world: World) -> Keeper:
         if home.startswith("gymnasium.envs.mujoco."):
             return Mujoco(world)
         # ALE's own sticky actions remember the last action outside of what it copies.
-        if home.startswith("ale_py.") and env._repeat_action_probability == 0:
+        if home.startswith("ale_py.") and env.ale.getFloat("repeat_action_probability") == 0:
             return Atari(world)
     return Keeper(world)
 
