@@ -68,6 +68,7 @@ class World:
             )
         self.rate = float(self.env.metadata.get("render_fps") or 30)
         self.observation: Array = np.zeros(0)
+        self.shape = self.env.observation_space.shape
         self.drawn = picture.way(self.env) if render else None
 
     def __enter__(self) -> "World":
@@ -104,7 +105,7 @@ class World:
 
     def _see(self, observation: Any) -> Array:
         self.observation = np.array(observation)
-        if self.observation.shape != self.env.observation_space.shape:
+        if self.observation.shape != self.shape:
             raise ControlError(
                 f"{self.id} gave an observation of shape {self.observation.shape}, but says that they are"
                 f" {self.env.observation_space}; mend the environment"

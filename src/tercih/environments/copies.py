@@ -65,8 +65,9 @@ class Copies:
             rows.observation_N[n] = self._begin(n)
 
     def step(self, rows: Rows) -> None:
-        for n, world in enumerate(self.worlds):
-            action = rows.action_N[n].copy()  # the row will hold the next one while the environment may keep this one
+        # No views: an environment may keep its action, and the row will hold the next one.
+        action_N = rows.action_N.tolist() if rows.action_N.ndim == 1 else rows.action_N.copy()
+        for n, (world, action) in enumerate(zip(self.worlds, action_N, strict=True)):
             self.keepers[n].acts(action)
             rows.reward_N[n], terminated, truncated = world.act(action)
             rows.following_N[n] = world.observation
