@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -181,6 +182,14 @@ def test_a_process_that_dies_is_one_error(when: str) -> None:
         with pytest.raises(ControlError, match=r"of CartPole-v1 was killed by SIGKILL .* start the run again"):
             act(worlds, 1)
     assert time.monotonic() - began < 20
+
+
+def test_mujoco_writes_no_log_where_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    needs("HalfCheetah-v5")
+    monkeypatch.chdir(tmp_path)
+    with Worlds("HalfCheetah-v5", 2, processes=2) as worlds:  # whose file MuJoCo warns about
+        worlds.reset()
+    assert not list(tmp_path.iterdir())
 
 
 LEARNER = """

@@ -4,6 +4,7 @@ An environment is named by an id that Gymnasium knows. Ids such as "module:Name-
 refused: they come from files and jobs.
 """
 
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -56,6 +57,8 @@ class World:
 
                 self.env = atari.make(environment, options)
             else:
+                if str(gymnasium.spec(environment).entry_point).startswith("gymnasium.envs.mujoco."):
+                    _no_log_of_mujoco()
                 self.env = gymnasium.make(environment, **options)
         spaces = gymnasium.spaces
         if not isinstance(
@@ -139,6 +142,13 @@ def own(world: World, action: Any) -> Any:
     """An action as the environment takes it: of its own type, which a file may have widened."""
     space: Any = world.env.action_space
     return space.dtype.type(action) if space.shape == () else np.asarray(action, dtype=space.dtype)
+
+
+def _no_log_of_mujoco() -> None:
+    """MuJoCo would write its warnings into MUJOCO_LOG.TXT where the program runs; what breaks is found by `Worlds`."""
+    import mujoco
+
+    mujoco.set_mju_user_warning(logging.getLogger(__name__).info)
 
 
 class _told:
