@@ -4,6 +4,7 @@ An environment is named by an id that Gymnasium knows. Ids such as "module:Name-
 refused: they come from files and jobs.
 """
 
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tercih.environments import picture
 
 MISSING = 'clips of control need Gymnasium; pip install "tercih[control]"'
 Array = NDArray[Any]
@@ -47,8 +50,16 @@ class World:
             raise ControlError(f"an environment is named by its id alone, without a module, got {environment!r}")
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame looks for a screen that nobody needs
         self.id = environment
-        with _told(f"the environment {environment!r} cannot be made here"):
-            self.env = gymnasium.make(environment, render_mode="rgb_array" if render else None, **(options or {}))
+        options = dict(options or {}) | ({"render_mode": "rgb_array"} if render else {})
+        with _told("the environment {!r} cannot be made here", environment):
+            if environment.startswith("ALE/"):
+                from tercih.environments import atari
+
+                self.env = atari.make(environment, options)
+            else:
+                if str(gymnasium.spec(environment).entry_point).startswith("gymnasium.envs.mujoco."):
+                    _no_log_of_mujoco()
+                self.env = gymnasium.make(environment, **options)
         spaces = gymnasium.spaces
         if not isinstance(
             self.env.observation_space, spaces.Box | spaces.Discrete | spaces.MultiBinary | spaces.MultiDiscrete
@@ -60,6 +71,8 @@ class World:
             )
         self.rate = float(self.env.metadata.get("render_fps") or 30)
         self.observation: Array = np.zeros(0)
+        self.shape = self.env.observation_space.shape
+        self.drawn = picture.way(self.env) if render else None
 
     def __enter__(self) -> "World":
         return self
@@ -71,27 +84,41 @@ class World:
         self.env.close()
 
     def reset(self, seed: int) -> Array:
-        with _told(f"{self.id} cannot be reset"):
+        with _told("{} cannot be reset", self.id):
             observation, _ = self.env.reset(seed=int(seed))
-        self.observation = np.array(observation)
-        return self.observation
+        return self._see(observation)
 
     def step(self, action: Any) -> Step:
         before = self.observation
-        with _told(f"{self.id} cannot act on {action!r}"):
+        with _told("{} cannot act on {!r}", self.id, action):
             if not self.env.action_space.contains(action):
                 raise ControlError(f"{action!r} is no action of {self.id}")
-            observation, reward, terminated, truncated, _ = self.env.step(action)
-        self.observation = np.array(observation)
+        reward, terminated, truncated = self.act(action)
         return Step(
-            observation=before, action=action, following=self.observation, reward=float(reward),
-            terminated=bool(terminated), truncated=bool(truncated),
+            observation=before, action=action, following=self.observation, reward=reward,
+            terminated=terminated, truncated=truncated,
         )  # fmt: skip
+
+    def act(self, action: Any) -> tuple[float, bool, bool]:
+        """(reward, terminated, truncated) of an action that is known to be the environment's; see `observation`."""
+        with _told("{} cannot act on {!r}", self.id, action):
+            observation, reward, terminated, truncated, _ = self.env.step(action)
+        self._see(observation)
+        return float(reward), bool(terminated), bool(truncated)
+
+    def _see(self, observation: Any) -> Array:
+        self.observation = np.array(observation)
+        if self.observation.shape != self.shape:
+            raise ControlError(
+                f"{self.id} gave an observation of shape {self.observation.shape}, but says that they are"
+                f" {self.env.observation_space}; mend the environment"
+            )
+        return self.observation
 
     def frame(self) -> NDArray[np.uint8]:
         """What it looks like now: (height, width, 3)."""
-        with _told(f"{self.id} cannot be rendered here (simulators without a screen may need MUJOCO_GL=egl)"):
-            frame: Any = self.env.render()
+        with _told("{} cannot be rendered here (simulators without a screen may need MUJOCO_GL=egl)", self.id):
+            frame: Any = picture.schematic(self.env) if self.drawn == "schematic" else self.env.render()
         if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
             raise ControlError(f"{self.id} gave no frame to show")
         return frame
@@ -106,22 +133,29 @@ def replay(world: World, actions: Sequence[Any] | Array, starts: Array, seeds: A
             world.reset(resets[at])
         elif over:
             raise ControlError(f"the environment is not the same one: an episode of {world.id} ends before step {at}")
-        step = world.step(_own(world, action))
+        step = world.step(own(world, action))
         over = step.terminated or step.truncated
         yield step
 
 
-def _own(world: World, action: Any) -> Any:
+def own(world: World, action: Any) -> Any:
     """An action as the environment takes it: of its own type, which a file may have widened."""
     space: Any = world.env.action_space
     return space.dtype.type(action) if space.shape == () else np.asarray(action, dtype=space.dtype)
 
 
-class _told:
-    """What foreign code raises becomes a ControlError that begins with `what`."""
+def _no_log_of_mujoco() -> None:
+    """MuJoCo would write its warnings into MUJOCO_LOG.TXT where the program runs; what breaks is found by `Worlds`."""
+    import mujoco
 
-    def __init__(self, what: str) -> None:
-        self.what = what
+    mujoco.set_mju_user_warning(logging.getLogger(__name__).info)
+
+
+class _told:
+    """What foreign code raises becomes a ControlError that begins with `what`, filled in with `about` only then."""
+
+    def __init__(self, what: str, *about: Any) -> None:
+        self.what, self.about = what, about
 
     def __enter__(self) -> None:
         pass
@@ -129,4 +163,4 @@ class _told:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, Exception) and not isinstance(error, ControlError):
             first = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise ControlError(f"{self.what}: {first}") from error
+            raise ControlError(f"{self.what.format(*self.about)}: {first}") from error
