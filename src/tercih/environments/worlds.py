@@ -47,6 +47,9 @@ class Worlds:
         self.seed = seed
         self.worlds = [World(environment, options) for _ in range(count)]
         self.episode_N = [0] * count
+        self.acted_N: list[list[Any]] = [[] for _ in range(count)]  # since the episode of each began
+        self.observation_N: Array = np.zeros(0)
+        """What is acted from now."""
         self.observation_space: Any = self.worlds[0].env.observation_space
         self.action_space: Any = self.worlds[0].env.action_space
         self.id, self.rate = environment, self.worlds[0].rate
@@ -66,7 +69,8 @@ class Worlds:
 
     def reset(self) -> Array:
         """The first observations, of a new episode in every copy."""
-        return np.stack([self._begin(n) for n in range(len(self))])
+        self.observation_N = np.stack([self._begin(n) for n in range(len(self))])
+        return self.observation_N
 
     def step(self, action_N: Sequence[Any] | Array) -> Steps:
         """`action_N` has one action of the environment a copy."""
@@ -79,16 +83,33 @@ class Worlds:
                     f"{self.id} gave an observation or reward that is not finite, in copy {n} after the action"
                     f" {step.action!r}: its simulation has broken down"
                 )
+            self.acted_N[n].append(step.action)
         over = [step.terminated or step.truncated for step in made]
+        self.observation_N = np.stack([self._begin(n) if over[n] else following_N[n] for n in range(len(self))])
         return Steps(
-            observation_N=np.stack([self._begin(n) if over[n] else following_N[n] for n in range(len(self))]),
+            observation_N=self.observation_N,
             following_N=following_N,
             reward_N=reward_N,
             terminated_N=np.array([step.terminated for step in made]),
             truncated_N=np.array([step.truncated for step in made]),
         )
 
+    def state_dict(self) -> dict[str, Any]:
+        """Episodes that are going on: which they are, and what was acted in them."""
+        acted_N = [[np.asarray(action).tolist() for action in acted] for acted in self.acted_N]
+        return {"episodes": [episode - 1 for episode in self.episode_N], "acted": acted_N}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Begin these episodes again and act in them what was acted; the next call is `step`, from `observation_N`."""
+        space, self.episode_N = self.action_space, list(state["episodes"])
+        self.reset()
+        for n, acted in enumerate(state["acted"]):
+            self.acted_N[n] = list(np.asarray(acted, dtype=space.dtype))
+            for action in self.acted_N[n]:
+                self.observation_N[n] = self.worlds[n].step(action).following
+
     def _begin(self, n: int) -> Array:
+        self.acted_N[n] = []
         episode, self.episode_N[n] = self.episode_N[n], self.episode_N[n] + 1
         seed = np.random.SeedSequence([self.seed, n, episode]).generate_state(1)[0]
         return self.worlds[n].reset(int(seed))
