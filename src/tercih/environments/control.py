@@ -78,7 +78,7 @@ class World:
 
     def step(self, action: Any) -> Step:
         before = self.observation
-        with _told(f"{self.id} cannot act on {action!r}"):
+        with _told("{} cannot act on {!r}", self.id, action):
             if not self.env.action_space.contains(action):
                 raise ControlError(f"{action!r} is no action of {self.id}")
             observation, reward, terminated, truncated, _ = self.env.step(action)
@@ -118,10 +118,10 @@ def _own(world: World, action: Any) -> Any:
 
 
 class _told:
-    """What foreign code raises becomes a ControlError that begins with `what`."""
+    """What foreign code raises becomes a ControlError that begins with `what`, filled in with `about` only then."""
 
-    def __init__(self, what: str) -> None:
-        self.what = what
+    def __init__(self, what: str, *about: Any) -> None:
+        self.what, self.about = what, about
 
     def __enter__(self) -> None:
         pass
@@ -129,4 +129,5 @@ class _told:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, Exception) and not isinstance(error, ControlError):
             first = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise ControlError(f"{self.what}: {first}") from error
+            what = self.what.format(*self.about) if self.about else self.what
+            raise ControlError(f"{what}: {first}") from error
