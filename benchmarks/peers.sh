@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes the environments of the peers that benchmarks are measured against: FOLDER/trl116 and FOLDER/trl112.
-# Each has the same torch and transformers as ours (constraints.txt); nothing of ours is installed into them.
+# Makes the environments of the peers that benchmarks are measured against: FOLDER/trl116, FOLDER/trl112 and FOLDER/sb3.
+# Each has the same torch (and transformers) as ours (constraints.txt); nothing of ours is installed into them.
 #
 #     benchmarks/peers.sh [FOLDER]     # default .peers, where the benchmarks look
 #
@@ -15,10 +15,5 @@ for wanted in "$here"/peers/*.txt; do
     place=$folder/$(basename "$wanted" .txt)
     [ -x "$place/bin/python" ] || "$python" -m venv "$place"
     "$place/bin/pip" install -q --disable-pip-version-check -r "$wanted" -c "$here/../constraints.txt"
-    "$place/bin/python" - "$place" <<'CHECK'
-import sys
-from importlib.metadata import version
-
-print(f"{sys.argv[1]}: trl {version('trl')}, torch {version('torch')}, transformers {version('transformers')}")
-CHECK
+    echo "$place: $("$place/bin/pip" freeze | grep -iE '^(trl|stable_baselines3|torch|transformers|gymnasium)==' | xargs)"
 done

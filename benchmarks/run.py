@@ -10,6 +10,7 @@ was measured with nothing else running.
 from argparse import ArgumentParser
 from typing import Any
 
+import control
 import dpo
 import policy_gradient
 import ppo
@@ -26,6 +27,7 @@ BENCHMARKS = {
     "policy_gradient": policy_gradient.works,
     "ppo": ppo.works,
     "rollout": rollout.works,
+    "control": control.works,
 }
 
 
@@ -33,6 +35,7 @@ def options(parser: ArgumentParser) -> None:
     parser.add_argument("--only", nargs="+", default=list(BENCHMARKS), choices=list(BENCHMARKS))
     policy_gradient.options(parser)
     ppo.options(parser)
+    control.options(parser)
 
 
 def main() -> None:

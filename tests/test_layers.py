@@ -26,7 +26,7 @@ LEARNING = TENSORS | {
     "train",
 }
 ALL_ROOMS = {
-    *LEARNING, "sources", "feedback", "environments", "checkpoint", "metrics", "evaluation", "report", "run",
+    *LEARNING, "sources", "feedback", "environments", "agents", "checkpoint", "metrics", "evaluation", "report", "run",
 }  # fmt: skip
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -51,6 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "metrics": set(),
     "optimisation": set(),
     "train": {"spans", "batches", "method", "distributed", "checkpoint", "metrics", "optimisation", "progress"},
+    "agents": LEARNING | {"environments"},
     "evaluation": {"records"},
     "report": {"evaluation"},
     "config": set(),
@@ -155,6 +156,7 @@ def test_every_row_is_a_room() -> None:
         ("tercih.algorithms.dpo", "from . import ppo"),
         ("tercih.algorithms.dpo", "from tercih.models.language_model import LanguageModel"),
         ("tercih.train", "from tercih.algorithms import METHODS"),
+        ("tercih.train", "from tercih.agents.ppo import PPO"),
         ("tercih.recipes.loop", "from tercih.cli import main"),
         ("tercih.commands.train", "import tercih.cli"),
         ("tercih.cli", "from tercih.train import fit"),

@@ -32,6 +32,7 @@ class Peer:
 
 TRL = Peer(name="trl 1.16.0", script="trl116.py", environment="trl116")
 TRL_PPO = Peer(name="trl 1.12.0", script="trl112.py", environment="trl112")
+SB3 = Peer(name="stable-baselines3 2.9.2", script="sb3.py", environment="sb3")
 GENERATE = Peer(name="transformers.generate", script="generate.py")
 OURS = Peer(name="tercih", script="ours.py")
 OUR_GRPO = Peer(name="our GRPO", script="ours.py")
@@ -156,6 +157,8 @@ def _row(work: Work, ours: Side, peer: Side, pairs: list[tuple[dict[str, Any], d
     for what in ("loss", "gradient_norm"):
         if work.agree:
             row[what] = {"ours": ours.opened[what], "peer": peer.opened[what]}
+    if "steps" in work.case:
+        row |= {f"{side}_steps_a_second": work.case["steps"] / row[f"{side}_s"] for side in ("ours", "peer")}
     lengths = [(a["response_length"], b.get("response_length")) for a, b in pairs if "response_length" in a]
     if lengths:
         row["ours_length"] = statistics.mean(a for a, _ in lengths)
@@ -174,6 +177,8 @@ def line(row: Mapping[str, Any]) -> str:
         return f"{ratio['median']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}]"
 
     notes = [f"{row['rounds']} rounds", *(f"{name} {value}" for name, value in row["about"].items())]
+    if "ours_steps_a_second" in row:
+        notes.append(f"{row['ours_steps_a_second']:.0f} and {row['peer_steps_a_second']:.0f} steps a second")
     if "ours_length" in row:
         theirs = f" and {row['peer_length']:.0f}" if "peer_length" in row else ""
         notes.append(f"mean length {row['ours_length']:.0f}{theirs}")

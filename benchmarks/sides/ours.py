@@ -10,12 +10,16 @@ from typing import Any
 import torch
 from harness.turns import Turns, read_case, turns_on
 
+from tercih.agents.experience import Collector
+from tercih.agents.ppo import PPO as AgentPPO
 from tercih.algorithms import METHODS
 from tercih.batches import Models
 from tercih.data.collate import demonstrations, pairs
 from tercih.data.offline import Offline
 from tercih.data.tokenize import Tokenizer
+from tercih.environments.worlds import Worlds
 from tercih.method import Method
+from tercih.models.control import ActorCritic
 from tercih.models.language_model import Reference
 from tercih.models.load import load_causal, load_policy
 from tercih.models.reward_model import RewardModel
@@ -112,7 +116,8 @@ def train(method: Method, models: Models, data: Any, case: Case, turns: Turns) -
         said = ("loss", "gradient_norm", "response_length", "nats_per_token")
         turns({name: metrics[name] for name in said if name in metrics}, release)
 
-    optimisation = Optimisation(lr=case["lr"], schedule="constant", max_norm=case["max_norm"])
+    eps = case.get("eps", Optimisation().eps)
+    optimisation = Optimisation(lr=case["lr"], schedule="constant", max_norm=case["max_norm"], eps=eps)
     fit(method, models, data, optimisation, on_step=on_step)
 
 
@@ -128,12 +133,22 @@ def generate(case: Case, turns: Turns) -> None:
         seed += 1
 
 
+def control(case: Case, turns: Turns) -> None:
+    """A rollout of an agent in copies of an environment, and the update from it."""
+    with Worlds(case["environment"], case["copies"], seed=0) as worlds:
+        policy = ActorCritic(worlds.observation_space, worlds.action_space, seed=0)
+        data = Collector(policy=policy, worlds=worlds, steps=STEPS, length=case["length"], seed=0)
+        method = AgentPPO(epochs=case["epochs"], minibatch=case["minibatch"], value_coef=1.0)
+        train(method, Models(policy=policy), data, case, turns)
+
+
 KINDS: dict[str, Callable[[Case, Turns], None]] = {
     "sft": imitate,
     "dpo": compare,
     "reward_model": compare,
     "reinforce": reinforce,
     "rollout": generate,
+    "control": control,
 }
 
 if __name__ == "__main__":

@@ -78,9 +78,38 @@ class Tokens:
         return replace(self, **{name: tensor.to(device) for name, tensor in held.items() if tensor is not None})
 
 
+class AnyBatch:
+    """What one optimiser step reads, whatever its rows are: responses (`Batch`), or steps in an environment
+    (`agents/experience.py`). Subclass it with a frozen dataclass.
+    """
+
+    __slots__ = ()
+
+    @property
+    def rows(self) -> int:
+        raise NotImplementedError
+
+    def units(self) -> dict[str, Tensor]:
+        """How many of each thing there are; a loss term is a mean over one of these (see `Term.per`)."""
+        return {"rows": torch.tensor(self.rows)}
+
+    def describe(self) -> dict[str, "Mean"]:
+        """Metrics of the data itself, whatever is trained on it."""
+        return {}
+
+    def split(self, rows: int) -> Iterator[Self]:
+        """Parts of at most `rows` rows each, or of more where rows cannot be cut apart; together they are the whole."""
+        raise NotImplementedError
+
+    def to(self, device: torch.device | str) -> Self:
+        held = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        moved = {k: v.to(device) for k, v in held.items() if isinstance(v, Tensor | Tokens | AnyBatch)}
+        return replace(self, **moved)  # type: ignore[type-var]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Batch:
-    """What one optimiser step reads. Alone it is demonstrations: tokens to be imitated.
+class Batch(AnyBatch):
+    """A batch of tokens. Alone it is demonstrations: tokens to be imitated.
 
     `rows_alone` says that the loss of a row reads nothing of another row, so that K answers to one prompt may be cut
     apart where they are more than fit into a micro-batch.
@@ -90,18 +119,17 @@ class Batch:
 
     tokens: Tokens
 
+    @property
+    def rows(self) -> int:
+        return self.tokens.rows
+
     def units(self) -> dict[str, Tensor]:
-        """How many of each thing there are; a loss term is a mean over one of these (see `Term.per`)."""
         tokens = self.tokens
         return {
             "prompts": torch.tensor(tokens.prompts),
             "rows": torch.tensor(tokens.rows),
             "tokens": tokens.loss_mask_BT.sum(),
         }
-
-    def describe(self) -> dict[str, "Mean"]:
-        """Metrics of the data itself, whatever is trained on it."""
-        return {}
 
     def take(self, prompts: Tensor, row: Tensor | None = None) -> Self:
         """The part of the batch that belongs to these prompts, or only the rows `row` of it; row numbers inside it are
@@ -169,11 +197,6 @@ class Batch:
             )
             for prompts in order_P.to(self.tokens.prompt_of_B.device).tensor_split(minibatches):
                 yield self.take(prompts)
-
-    def to(self, device: torch.device | str) -> Self:
-        moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        moved = {k: v.to(device) for k, v in moved.items() if isinstance(v, Tensor | Tokens | Batch)}
-        return replace(self, **moved)
 
 
 def _renumbered(row: Tensor, new_of_old: Tensor) -> Tensor:
@@ -314,7 +337,8 @@ class Outputs:
 class Models:
     """What a method may call: the model it trains, and the frozen reference's log π0 of every response token.
 
-    `policy` is a language model, `policy(tokens, want) -> Outputs`, or a reward model, `policy(tokens) -> score_B`.
+    `policy` is a language model, `policy(tokens, want) -> Outputs`, a reward model, `policy(tokens) -> score_B`, or an
+    actor with its critic, `policy(observation_B, action_B) -> Judged`.
     """
 
     policy: nn.Module

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from tercih.batches import Batch, Compared, Loss, Models, Rollout
+from tercih.batches import AnyBatch, Batch, Compared, Loss, Models, Rollout
 
 State = Mapping[str, Any]
 """What lives between steps (a KL coefficient, running moments): numbers and tensors, saved with every checkpoint."""
@@ -39,13 +39,13 @@ class Method:
         """The state before the first step."""
         return {}
 
-    def batches(self, data: Any, models: Models, state: State) -> Iterator[Batch | Sequence[Batch]]:
+    def batches(self, data: Any, models: Models, state: State) -> Iterator[AnyBatch | Sequence[AnyBatch]]:
         """The optimiser steps to take on one item of data, without gradient: reference log-probabilities, advantages,
         epochs. Several batches at once make one step together, their losses added."""
         yield data
 
     def loss(self, policy: nn.Module, batch: Any) -> Loss:
-        """The loss of a batch, or of any part of one that `Batch.split` cuts."""
+        """The loss of a batch, or of any part of one that its `split` cuts."""
         raise NotImplementedError
 
     def after(self, state: State, data: Any, metrics: Mapping[str, float]) -> State:

@@ -108,6 +108,30 @@ def gae(reward_BT: Tensor, value_BT: Tensor, mask_BT: Tensor, gamma: float, lam:
     return advantage_BT
 
 
+def gae_of_steps(
+    reward_TN: Tensor,
+    value_TN: Tensor,
+    following_value_TN: Tensor,
+    terminated_TN: Tensor,
+    over_TN: Tensor,
+    gamma: float,
+    lam: float,
+) -> Tensor:
+    """The same for T steps of N environments in which episodes end and others begin, shape (T, N).
+
+    `following_value_TN` is the value of what a step led to. It counts nothing where the episode `terminated_TN`, and
+    stands for all that would have come where it was only cut off: at its time limit, and after the last step. No
+    advantage is carried from one episode (`over_TN`) into the one before it.
+    """
+    delta_TN = reward_TN + gamma * torch.where(terminated_TN, 0.0, following_value_TN) - value_TN
+    carried_TN = gamma * lam * (~over_TN).to(delta_TN)
+    last_N, advantage_TN = torch.zeros_like(delta_TN[0]), torch.empty_like(delta_TN)
+    for t in reversed(range(len(delta_TN))):
+        last_N = torch.addcmul(delta_TN[t], carried_TN[t], last_N)
+        advantage_TN[t] = last_N
+    return advantage_TN
+
+
 def clipped_surrogate(
     logp: Tensor, old_logp: Tensor, advantage: Tensor, clip: float, clip_high: float | None = None
 ) -> Tensor:
@@ -125,6 +149,12 @@ def is_clipped(
     ratio = (logp.detach() - old_logp).exp()
     high = ratio > 1 + (clip if clip_high is None else clip_high)
     return torch.where(advantage > 0, high, (advantage < 0) & (ratio < 1 - clip))
+
+
+def clipped_value_loss(value: Tensor, old_value: Tensor, target: Tensor, clip: float) -> Tensor:
+    """½ max((V - R)², (clip(V, V_old ± clip) - R)²) (lm-human-preferences, train_policy.py)."""
+    near = old_value + (value - old_value).clamp(-clip, clip)
+    return 0.5 * torch.max((value - target) ** 2, (near - target) ** 2)
 
 
 def last_index(mask_BT: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tercih import spans
-from tercih.batches import Batch, Mean, Models
+from tercih.batches import AnyBatch, Mean, Models
 from tercih.checkpoint import Checkpoints
 from tercih.distributed.placed import place
 from tercih.distributed.spread import spread
@@ -121,18 +121,18 @@ class _Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = self.optimisation.lr_at(step, self.data.steps)
         means = _Means()
-        if isinstance(item, Batch):
+        if isinstance(item, AnyBatch):
             item = item.to(self.device)
             means.add(item.describe())
         self.policy.train()
         for batch in spans.each("forward", self.method.batches(item, self.models, self.state)):
-            means.add(self._update([batch] if isinstance(batch, Batch) else batch))
+            means.add(self._update([batch] if isinstance(batch, AnyBatch) else batch))
         self.metrics = means.values()
         self.state = self.method.after(self.state, item, self.metrics)
         self.metrics |= {f"state/{k}": float(v) for k, v in self.state.items() if isinstance(v, int | float)}
         return self.metrics
 
-    def _update(self, parts: Sequence[Batch]) -> dict[str, Mean]:
+    def _update(self, parts: Sequence[AnyBatch]) -> dict[str, Mean]:
         """One optimiser step on all parts together, each in as many micro-batches as memory asks for."""
         units: dict[str, Tensor] = {}
         for part in parts:
@@ -140,18 +140,20 @@ class _Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         means, value = _Means(), 0.0
         for part in parts:
-            for micro, counts in self.team.share(part, self.optimisation.micro_rows or part.tokens.rows):
+            for micro, counts in self.team.share(part, self.optimisation.micro_rows or part.rows):
                 with span("forward"):
                     loss = self.method.loss(self.policy, micro)
                 terms = [t.weight * t.sum / units[t.per].clamp(min=1e-9) for t in loss.terms.values() if t.weight]
-                total = torch.stack(terms).sum() * counts
+                total = torch.stack(terms).sum()
+                if not counts:
+                    total = total * 0
                 with span("backward"):
                     total.backward()  # type: ignore[no-untyped-call]
                     self.placed.keep_gradients()
                 value += float(total.detach())  # after the backward pass: a GPU need not wait in between
                 if not abs(value) < EXPLODED:
                     raise FloatingPointError(f"the loss is {value:.3g} ({_describe(loss.terms)})")
-                means.add({name: (s * counts, n * counts) for name, (s, n) in loss.metrics.items()})
+                means.add(loss.metrics if counts else {name: (s * 0, n * 0) for name, (s, n) in loss.metrics.items()})
         with span("optimiser"):
             self.placed.sum_gradients()
             norm = float(self.placed.whole(self.optimisation.clip(self.placed.parameters)))

@@ -109,4 +109,4 @@ def test_the_benchmarks_explain_themselves_without_their_peers() -> None:
 
 def test_nothing_of_ours_imports_a_peer() -> None:
     for file in (ROOT / "src").rglob("*.py"):
-        assert not re.search(r"^\s*(import|from) trl\b", file.read_text(), re.MULTILINE), file
+        assert not re.search(r"^\s*(import|from) (trl|stable_baselines3)\b", file.read_text(), re.MULTILINE), file

@@ -13,7 +13,18 @@ from torch import Tensor, nn
 
 from tercih.batches import Batch, Loss, Models, Rollout, Term, Want
 from tercih.method import Method, State, check
-from tercih.ops import adaptive_kl, clipped_surrogate, gae, kl1, last_index, mean_of, row_sum, total, whiten
+from tercih.ops import (
+    adaptive_kl,
+    clipped_surrogate,
+    clipped_value_loss,
+    gae,
+    kl1,
+    last_index,
+    mean_of,
+    row_sum,
+    total,
+    whiten,
+)
 
 
 def token_rewards(score_B: Tensor, kl_BT: Tensor, mask_BT: Tensor, kl_coef: float) -> Tensor:
@@ -22,12 +33,6 @@ def token_rewards(score_B: Tensor, kl_BT: Tensor, mask_BT: Tensor, kl_coef: floa
     row_B = torch.arange(len(score_B), device=score_B.device)
     reward_BT[row_B, last_index(mask_BT)] += score_B
     return reward_BT
-
-
-def clipped_value_loss(value: Tensor, old_value: Tensor, target: Tensor, clip: float) -> Tensor:
-    """½ max((V - R)², (clip(V, V_old ± clip) - R)²) (lm-human-preferences, train_policy.py)."""
-    near = old_value + (value - old_value).clamp(-clip, clip)
-    return 0.5 * torch.max((value - target) ** 2, (near - target) ** 2)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,14 +15,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from tercih.batches import Batch, Mean
+from tercih.batches import AnyBatch, Mean
 
 SECONDS = 600.0  # a process waits no longer for the others; TERCIH_TIMEOUT changes it
 SAID = "failed"  # the key under which the process that fails first leaves its rank
 LOST = ("connection closed", "connection reset", "timed out", "timeout", "broken pipe", "socket")
 
 T = TypeVar("T")
-B = TypeVar("B", bound=Batch)
+B = TypeVar("B", bound=AnyBatch)
 
 
 class TeamError(RuntimeError):
@@ -69,12 +69,12 @@ class Team:
         return x
 
     def share(self, batch: B, rows: int) -> Iterator[tuple[B, bool]]:
-        """This process's micro-batches of at most `rows` responses. There are as many for everybody, so that all
+        """This process's micro-batches of at most `rows` rows. There are as many for everybody, so that all
         walk in step; False with one that only keeps step and must count for nothing."""
         if self.size == 1:
             yield from ((micro, True) for micro in batch.split(rows))
             return
-        micros = list(batch.split(min(rows, -(-batch.tokens.rows // self.size))))
+        micros = list(batch.split(min(rows, -(-batch.rows // self.size))))
         for start in range(0, len(micros), self.size):
             at = start + self.rank
             yield (micros[at], True) if at < len(micros) else (micros[start], False)
