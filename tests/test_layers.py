@@ -26,7 +26,7 @@ LEARNING = TENSORS | {
     "train",
 }
 ALL_ROOMS = {
-    *LEARNING, "sources", "feedback", "environments", "checkpoint", "metrics", "evaluation", "report", "run",
+    *LEARNING, "sources", "feedback", "environments", "checkpoint", "metrics", "agents", "evaluation", "report", "run",
 }  # fmt: skip
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -51,6 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "metrics": set(),
     "optimisation": set(),
     "train": {"spans", "batches", "method", "distributed", "checkpoint", "metrics", "optimisation", "progress"},
+    "agents": LEARNING | {"environments"},
     "evaluation": {"records"},
     "report": {"evaluation"},
     "config": set(),

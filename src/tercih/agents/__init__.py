@@ -1,0 +1,1 @@
+"""Control agents: learners that act in environments, and what they learn from."""
