@@ -39,6 +39,16 @@ class Data(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
+class Trainer(Protocol):
+    """What the loop drives; `metrics` are the last step's, also after loading."""
+
+    metrics: dict[str, float]
+
+    def step(self, step: int) -> dict[str, float]: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, saved: dict[str, Any]) -> None: ...
+
+
 def fit(
     method: Method,
     models: Models,
@@ -60,6 +70,29 @@ def fit(
     TrainingError on a loss that is not finite or explodes; the last good checkpoint stays.
     """
     trainer = _Trainer(method, models, data, optimisation, team)
+    with spans.training(title, models.policy):
+        metrics = run(
+            trainer, data.steps, folder, team=team, title=title, save_every=save_every, on_step=on_step,
+            mend="A lower learning rate (--optimisation.lr) or a smaller gradient norm (--optimisation.max-norm) may"
+            " help",
+        )  # fmt: skip
+    trainer.placed.publish()
+    return metrics
+
+
+def run(
+    trainer: Trainer,
+    steps: int,
+    folder: Path | str | None = None,
+    *,
+    team: Team = ALONE,
+    title: str = "training",
+    save_every: float = 60.0,
+    on_step: Callable[[int, Mapping[str, float]], None] | None = None,
+    mend: str = "A lower learning rate may help",
+) -> dict[str, float]:
+    """Let a trainer take `steps` steps, with progress, metrics and checkpoints as `fit` says. `mend` is what may help
+    against numbers that are not finite."""
     checkpoints = Checkpoints(Path(folder) / "checkpoints") if folder and team.leads else None
     start = 0
     if saved := team.tell(checkpoints.load() if checkpoints else None):
@@ -68,20 +101,16 @@ def fit(
     metrics: dict[str, float] = trainer.metrics
     last_save, cost = time.monotonic(), 0.0
     kept = folder if team.leads else None
-    with (
-        spans.training(title, models.policy),
-        MetricsFile(kept, keep=start) as log,
-        Progress(title, total=data.steps, done=start) as progress,
-    ):
-        for step in range(start, data.steps):
+    with MetricsFile(kept, keep=start) as log, Progress(title, total=steps, done=start) as progress:
+        for step in range(start, steps):
             try:
                 metrics = trainer.step(step)
             except FloatingPointError as error:
-                raise TrainingError(f"step {step}: {error}. {_left(checkpoints)}") from error
+                raise TrainingError(f"step {step}: {error}. {_left(checkpoints)}{mend}") from error
             log.write(step, metrics)
             progress.advance(metrics)
             since = time.monotonic() - last_save
-            if team.tell(bool(checkpoints) and (since > save_every or since > 20 * cost or step + 1 == data.steps)):
+            if team.tell(bool(checkpoints) and (since > save_every or since > 20 * cost or step + 1 == steps)):
                 began = time.monotonic()
                 with span("checkpoint"):
                     state = trainer.state_dict()
@@ -93,7 +122,6 @@ def fit(
                 on_step(step, metrics)
             if spans.enough():
                 break
-    trainer.placed.publish()
     return metrics
 
 
@@ -228,7 +256,4 @@ def _describe(terms: Mapping[str, Any]) -> str:
 
 def _left(checkpoints: Checkpoints | None) -> str:
     steps = checkpoints.steps() if checkpoints else []
-    kept = f"The last good checkpoint is step {steps[-1]} in {checkpoints.folder}. " if checkpoints and steps else ""
-    return (
-        f"{kept}A lower learning rate (--optimisation.lr) or a smaller gradient norm (--optimisation.max-norm) may help"
-    )
+    return f"The last good checkpoint is step {steps[-1]} in {checkpoints.folder}. " if checkpoints and steps else ""

@@ -5,7 +5,7 @@ Shape suffixes here: T steps of N copies, B = T·N steps without order, O number
 action.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
@@ -15,15 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tercih.batches import AnyBatch, Mean
-from tercih.environments.control import Array, ControlError
 from tercih.environments.worlds import Worlds
 from tercih.models.control import FAR, ActorCritic
 from tercih.models.running import Running
+from tercih.rewards.steps import StepReward, rewarded
 from tercih.spans import span
-
-Reward = Callable[[Array, Array, Array], Array]
-"""`reward(observation_TN, action_TN, following_TN) -> reward_TN` of a whole rollout at once; arrays of the
-environment's own shapes, actions as the environment got them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,7 +85,7 @@ class Collector:
     worlds: Worlds
     steps: int
     length: int
-    reward: Reward | None = None
+    reward: StepReward | None = None
     reward_discount: float | None = 0.99
     seed: int = 0
     begun: bool = field(default=False, init=False)
@@ -113,7 +109,13 @@ class Collector:
         with span("generate"):
             made = self._act(step)
         with span("score"):
-            reward_TN = made["reward"] if self.reward is None else self._scored(self.reward, made)
+            reward_TN = (
+                made["reward"]
+                if self.reward is None
+                else rewarded(
+                    self.reward, made["observation"], made["action"], made["following"], shape=made["reward"].shape
+                )
+            )
             scaled_TN = self._scaled(
                 torch.from_numpy(reward_TN), torch.from_numpy(made["terminated"] | made["truncated"])
             )
@@ -158,17 +160,6 @@ class Collector:
             "drawn": torch.stack(drawn),
             "finished": {"return": (sums[0], count), "episode_length": (sums[1], count)},
         }
-
-    def _scored(self, reward: Reward, made: Mapping[str, Any]) -> NDArray[np.float64]:
-        found = np.asarray(reward(made["observation"], made["action"], made["following"]), dtype=np.float64)
-        wanted = made["reward"].shape
-        if found.shape != wanted:
-            raise ControlError(
-                f"the reward function must give a number for every step, shape {wanted}, got {found.shape}"
-            )
-        if not np.isfinite(found).all():
-            raise ControlError(f"the reward function gave a number that is not finite for a step of {self.worlds.id}")
-        return found
 
     def _scaled(self, reward_TN: Tensor, over_TN: Tensor) -> Tensor:
         if self.reward_discount is None:

@@ -98,6 +98,12 @@ class ActorCritic(nn.Module):
             return (output_BA + noise_BA).argmax(-1)
         return torch.addcmul(output_BA, self.log_deviation_A.exp(), noise_BA)
 
+    @torch.no_grad()
+    def likeliest(self, observation_N: NDArray[Any]) -> NDArray[Any]:
+        """The likeliest actions, from and for the environment."""
+        read_NO = self.numbers(observation_N)
+        return self.for_environment(self.act(read_NO, read_NO.new_zeros(len(observation_N), self.actor.out_features)))
+
     def noise(self, *shape: int, dice: torch.Generator) -> Tensor:
         """What `act` draws with, shape (*shape, A): Gumbel's for a softmax, else normal."""
         size = (*shape, self.actor.out_features)
