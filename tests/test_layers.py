@@ -51,7 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "metrics": set(),
     "optimisation": set(),
     "train": {"spans", "batches", "method", "distributed", "checkpoint", "metrics", "optimisation", "progress"},
-    "agents": LEARNING | {"environments"},
+    "agents": LEARNING | {"feedback", "environments"},
     "evaluation": {"records"},
     "report": {"evaluation"},
     "config": set(),

@@ -226,8 +226,46 @@ class Pairs(Batch):
     margin_N: Tensor
     reference_logp_B: Tensor | None = None
 
+    @property
+    def items(self) -> Tokens:
+        """What is compared, as a scorer takes it."""
+        return self.tokens
+
     def units(self) -> dict[str, Tensor]:
         return Batch.units(self) | {"comparisons": self.weight_N.sum()}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Segments(AnyBatch):
+    """Clips of behaviour, up to T steps each: O numbers (or categories) of what was observed and A of what was done.
+    `mask_BT` is False behind the end of a shorter one."""
+
+    observation_BTO: Tensor
+    action_BTA: Tensor
+    mask_BT: Tensor
+
+    @property
+    def rows(self) -> int:
+        return len(self.mask_BT)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SegmentPairs(AnyBatch):
+    """Comparisons between clips; fields as in `Pairs`, and a method that learns from one learns from the other."""
+
+    items: Segments
+    first_row_N: Tensor
+    second_row_N: Tensor
+    target_N3: Tensor
+    weight_N: Tensor
+    margin_N: Tensor
+
+    @property
+    def rows(self) -> int:
+        return self.items.rows
+
+    def units(self) -> dict[str, Tensor]:
+        return AnyBatch.units(self) | {"comparisons": self.weight_N.sum()}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

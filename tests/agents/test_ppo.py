@@ -278,7 +278,7 @@ def test_a_reward_function_sees_a_whole_rollout_once_and_replaces_the_environmen
 @pytest.mark.parametrize(
     ("reward", "said"),
     [
-        (lambda o, a, f: np.zeros(len(o)), r"a number for every step, shape \(20, 2\), got \(20,\)"),
+        (lambda o, a, f: np.zeros(len(o)), r"one number for every step, shape \(20, 2\), got \(20,\)"),
         (lambda o, a, f: np.full(o.shape[:2], math.nan), "not finite"),
     ],
 )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tercih.batches import AnyBatch, Mean
+from tercih.environments.control import Array
 from tercih.environments.worlds import Worlds
 from tercih.models.control import FAR, ActorCritic
 from tercih.models.running import Running
@@ -58,6 +59,10 @@ class Experience(AnyBatch):
     truncated_TN: Tensor
     finished: Mapping[str, Mean] = field(default_factory=dict)
 
+    def measured_too(self, metrics: Mapping[str, Mean]) -> Self:
+        """The same, described by further metrics."""
+        return replace(self, finished={**self.finished, **metrics})
+
     @property
     def rows(self) -> int:
         return self.reward_TN.numel()
@@ -68,6 +73,23 @@ class Experience(AnyBatch):
 
     def describe(self) -> dict[str, Mean]:
         return {"reward": (self.reward_TN.sum(), torch.tensor(float(self.rows))), **self.finished}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Played:
+    """A rollout as the environment had it: arrays of (T, N) and the environment's own shapes. `reward_TN` is its own;
+    `ended_TN` says where an episode really ended, also where ends are hidden from the learner. `drawn_TN` are actions
+    as the policy drew them."""
+
+    observation_TN: Array
+    action_TN: Array
+    following_TN: Array
+    reward_TN: NDArray[np.float64]
+    terminated_TN: NDArray[np.bool_]
+    truncated_TN: NDArray[np.bool_]
+    ended_TN: NDArray[np.bool_]
+    drawn_TN: Tensor
+    finished: Mapping[str, Mean]
 
 
 @dataclass(kw_only=True)
@@ -106,60 +128,69 @@ class Collector:
         self.returns = Running()
 
     def __call__(self, step: int) -> Experience:
-        with span("generate"):
-            made = self._act(step)
-        with span("score"):
-            reward_TN = (
-                made["reward"]
-                if self.reward is None
-                else rewarded(
-                    self.reward, made["observation"], made["action"], made["following"], shape=made["reward"].shape
-                )
-            )
-            scaled_TN = self._scaled(
-                torch.from_numpy(reward_TN), torch.from_numpy(made["terminated"] | made["truncated"])
-            )
-        policy = self.policy
-        return Experience(
-            observation_TN=policy.numbers(made["observation"]),
-            action_TN=made["drawn"],
-            following_TN=policy.numbers(made["following"]),
-            reward_TN=scaled_TN.to(policy.shift_O),
-            terminated_TN=torch.from_numpy(made["terminated"]).to(policy.shift_O.device),
-            truncated_TN=torch.from_numpy(made["truncated"]).to(policy.shift_O.device),
-            finished=made["finished"],
-        )
+        return self.experience(self.play(step))
+
+    def before(self) -> dict[str, Any]:
+        """How the copies stand, where the next rollout begins; see `Worlds.state_dict`."""
+        if not self.begun:
+            self.worlds.reset()
+            self.begun = True
+        return self.worlds.state_dict()
 
     @torch.no_grad()
-    def _act(self, step: int) -> dict[str, Any]:
-        """Arrays of shape (T, N, …): what was seen, drawn, done, and what came of it."""
+    def play(self, step: int) -> Played:
+        """A rollout as the environment has it."""
         policy, worlds = self.policy, self.worlds
         observation_N = worlds.observation_N if self.begun else worlds.reset()
         self.begun = True
         seed = int(np.random.SeedSequence((self.seed, step)).generate_state(1, np.uint64)[0] >> 1)
         dice = torch.Generator().manual_seed(seed)
-        noise_TNA = policy.noise(self.length, len(worlds), dice=dice).to(policy.shift_O.device)
-        kept: list[tuple[Any, ...]] = []
-        drawn, ended = [], []
-        for noise_NA in noise_TNA:
-            action_N = policy.act(policy.numbers(observation_N), noise_NA)
-            done_N = policy.for_environment(action_N)
-            made = worlds.step(done_N)
-            drawn.append(action_N)
-            kept.append((observation_N, done_N, made.following_N, made.reward_N, made.terminated_N, made.truncated_N))
-            observation_N = made.observation_N
-            self.return_N += made.reward_N
-            self.length_N += 1
-            for n in np.flatnonzero(made.ended_N):
-                ended.append((self.return_N[n], self.length_N[n]))
-                self.return_N[n] = self.length_N[n] = 0
+        with span("generate"):
+            noise_TNA = policy.noise(self.length, len(worlds), dice=dice).to(policy.shift_O.device)
+            kept: list[tuple[Any, ...]] = []
+            drawn, ended = [], []
+            for noise_NA in noise_TNA:
+                action_N = policy.act(policy.numbers(observation_N), noise_NA)
+                done_N = policy.for_environment(action_N)
+                made = worlds.step(done_N)
+                drawn.append(action_N)
+                kept.append((
+                    observation_N, done_N, made.following_N, made.reward_N, made.terminated_N, made.truncated_N,
+                    made.ended_N,
+                ))  # fmt: skip
+                observation_N = made.observation_N
+                self.return_N += made.reward_N
+                self.length_N += 1
+                for n in np.flatnonzero(made.ended_N):
+                    ended.append((self.return_N[n], self.length_N[n]))
+                    self.return_N[n] = self.length_N[n] = 0
         count = torch.tensor(float(len(ended)))
         sums = torch.tensor(ended, dtype=torch.float64).reshape(-1, 2).sum(0)
-        names = ("observation", "action", "following", "reward", "terminated", "truncated")
-        return dict(zip(names, map(np.stack, zip(*kept, strict=True)), strict=True)) | {
-            "drawn": torch.stack(drawn),
-            "finished": {"return": (sums[0], count), "episode_length": (sums[1], count)},
+        names = ("observation", "action", "following", "reward", "terminated", "truncated", "ended")
+        arrays: dict[str, Any] = {
+            f"{name}_TN": np.stack(of_steps) for name, of_steps in zip(names, zip(*kept, strict=True), strict=True)
         }
+        finished = {"return": (sums[0], count), "episode_length": (sums[1], count)}
+        return Played(**arrays, drawn_TN=torch.stack(drawn), finished=finished)
+
+    def experience(self, played: Played) -> Experience:
+        """The same as the networks read it, with the reward that is learned from."""
+        policy, reward_TN = self.policy, played.reward_TN
+        if self.reward is not None:
+            with span("score"):
+                reward_TN = rewarded(
+                    self.reward, played.observation_TN, played.action_TN, played.following_TN, shape=reward_TN.shape
+                )
+        over_TN = torch.from_numpy(played.terminated_TN | played.truncated_TN)
+        return Experience(
+            observation_TN=policy.numbers(played.observation_TN),
+            action_TN=played.drawn_TN,
+            following_TN=policy.numbers(played.following_TN),
+            reward_TN=self._scaled(torch.from_numpy(reward_TN), over_TN).to(policy.shift_O),
+            terminated_TN=torch.from_numpy(played.terminated_TN).to(policy.shift_O.device),
+            truncated_TN=torch.from_numpy(played.truncated_TN).to(policy.shift_O.device),
+            finished=played.finished,
+        )
 
     def _scaled(self, reward_TN: Tensor, over_TN: Tensor) -> Tensor:
         if self.reward_discount is None:

@@ -57,8 +57,8 @@ class ActorCritic(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.categories, inputs = _inputs(observation_space)
-        self.discrete, outputs = _outputs(action_space)
+        self.categories, inputs = inputs_of(observation_space)
+        self.discrete, outputs = outputs_of(action_space)
         self.axes, self.action_space = len(observation_space.shape), action_space
         self.normalise = normalise and not self.categories
         self.seen = Running(inputs)
@@ -160,7 +160,7 @@ class ActorCritic(nn.Module):
         return -0.5 * away_BA.square().sum(-1) - size, entropy.expand(len(output_BA))
 
 
-def _inputs(space: Any) -> tuple[int, int]:
+def inputs_of(space: Any) -> tuple[int, int]:
     """How many categories an observation has (0: it is numbers), and how many numbers are read of it."""
     kind = type(space).__name__
     if kind == "Discrete" and space.start == 0:
@@ -173,7 +173,7 @@ def _inputs(space: Any) -> tuple[int, int]:
     return 0, math.prod(space.shape)
 
 
-def _outputs(space: Any) -> tuple[bool, int]:
+def outputs_of(space: Any) -> tuple[bool, int]:
     """Whether one of several actions is chosen, and how many numbers the actor puts out."""
     kind = type(space).__name__
     if kind == "Discrete":

@@ -1,0 +1,139 @@
+"""Deep RL from human preferences (Christiano et al. 2017, arXiv:1706.03741): the agent acts, some of what it did is put
+to people, a reward is learned from their answers, and the agent learns from that reward.
+
+To the loop it is one more iterable of rollouts. Whoever answers, people or a teacher, stands behind `Answers`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from tercih.agents.clips import Excerpt, Schedule, cut, pairs
+from tercih.agents.experience import Collector, Experience
+from tercih.agents.reward_learner import RewardLearner
+from tercih.batches import Mean
+from tercih.environments.control import Array
+from tercih.feedback.acquisition import choose, variance
+from tercih.feedback.samplers import RANDOM
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Query:
+    """Which of two clips is better? `key` names it within the run: the step that asked, and its place there."""
+
+    key: tuple[int, int]
+    first: Excerpt
+    second: Excerpt
+    sampler: str
+    propensity: float
+
+
+class Answers(Protocol):
+    """Those who are asked. `take` never waits: it returns what has been answered since, {key: P(first better, second
+    better, tie)} in the order of the answers. A question that is put again is not asked again."""
+
+    def put(self, queries: Sequence[Query]) -> None: ...
+    def take(self) -> Mapping[tuple[int, int], Sequence[float]]: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, saved: dict[str, Any]) -> None: ...
+
+
+@dataclass(kw_only=True)
+class FromPreferences:
+    """The rollouts of a `collector`, rewarded by what `learner` has learned from `answers` so far.
+
+    Clips of `clip` steps are compared as the `schedule` says. Of `candidates` times as many pairs as are asked, those
+    whose difference the members disagree about most are chosen (§2.2.4), a share `random_share` at random: from these
+    alone it can be told what choosing is worth.
+    """
+
+    collector: Collector
+    learner: RewardLearner
+    answers: Answers
+    schedule: Schedule
+    clip: int
+    candidates: int = 10
+    random_share: float = 0.2
+    seed: int = 0
+    asked: int = field(default=0, init=False)
+    waiting: dict[tuple[int, int], dict[str, Any]] = field(default_factory=dict, init=False)
+    """What has been asked and not been answered yet."""
+
+    def __post_init__(self) -> None:
+        self.collector.reward = self.learner.ensemble.reward
+
+    @property
+    def steps(self) -> int:
+        return self.collector.steps
+
+    def __call__(self, step: int) -> Experience:
+        due = self.schedule.due(step / max(1, self.steps - 1))
+        before = self.collector.before() if due > self.asked else {}
+        played = self.collector.play(step)
+        if not len(self.learner):
+            self.learner.ensemble.observe(self.learner.ensemble.numbers(played.observation_TN, played.action_TN)[0])
+        if due > self.asked:
+            self._ask(step, cut(played, before, self.clip), due - self.asked)
+        self._hear()
+        measured = self.learner.learn()
+        experience = self.collector.experience(played)
+        return experience.measured_too({name: _one(value) for name, value in measured.items()})
+
+    def _ask(self, step: int, clips: Sequence[Excerpt], count: int) -> None:
+        dice = np.random.default_rng((self.seed, step))
+        pair_N2 = pairs(len(clips), self.candidates * count, dice)
+        segments = self.learner.segments([(clip.observation_L, clip.action_L) for clip in clips])
+        with torch.no_grad():
+            score_MB = self.learner.ensemble.every(segments).numpy(force=True)
+        disagreement_N = variance(score_MB[:, pair_N2[:, 0]] - score_MB[:, pair_N2[:, 1]])
+        share = self.random_share if len(self.learner) else 1.0
+        queries = []
+        for at, chosen in enumerate(choose(disagreement_N, count, share, dice, sampler="disagreement")):
+            first, second = (clips[i] for i in pair_N2[chosen.index])
+            queries.append(
+                Query(key=(step, at), first=first, second=second, sampler=chosen.sampler, propensity=chosen.propensity)
+            )
+            self.waiting[step, at] = {
+                "clips": [(clip.observation_L, clip.action_L) for clip in (first, second)],
+                "blind": chosen.sampler == RANDOM,
+            }
+        self.answers.put(queries)
+        self.asked += len(queries)
+
+    def _hear(self) -> None:
+        heard = self.answers.take()
+        told = [(self.waiting.pop(key), target) for key, target in heard.items() if key in self.waiting]
+        told = [(asked, target) for asked, target in told if sum(target) > 0]
+        if told:
+            clips: list[tuple[Array, Array]] = [clip for asked, _ in told for clip in asked["clips"]]
+            targets = np.array([target for _, target in told], dtype=np.float64)
+            self.learner.add(clips, targets, np.array([asked["blind"] for asked, _ in told]))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "collector": self.collector.state_dict(),
+            "learner": self.learner.state_dict(),
+            "answers": self.answers.state_dict(),
+            "asked": self.asked,
+            "waiting": [
+                [*key, [torch.from_numpy(x.copy()) for clip in one["clips"] for x in clip], one["blind"]]
+                for key, one in self.waiting.items()
+            ],
+        }
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        self.collector.load_state_dict(saved["collector"])
+        self.learner.load_state_dict(saved["learner"])
+        self.answers.load_state_dict(saved["answers"])
+        self.asked = saved["asked"]
+        self.waiting = {}
+        for step, at, clips, blind in saved["waiting"]:
+            o1, a1, o2, a2 = (x.numpy() for x in clips)
+            self.waiting[step, at] = {"clips": [(o1, a1), (o2, a2)], "blind": blind}
+
+
+def _one(value: float) -> Mean:
+    return torch.tensor(value, dtype=torch.float64), torch.tensor(1.0)
