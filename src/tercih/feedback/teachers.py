@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.special import expit
 
 Target = tuple[float, float, float]
 FIRST, SECOND, TIE, NOTHING = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (0.0, 0.0, 0.0)
@@ -58,3 +60,19 @@ class Teacher:
         else:
             says_first = draws[0] < 0.5 * (1 + np.tanh(self.rationality * difference / 2))
         return FIRST if says_first != (draws[1] < self.mistake) else SECOND
+
+
+def fitted(errors: float, ties: float, difference_N: NDArray[np.float64]) -> Teacher:
+    """A teacher who errs and ties as often as a rater was measured to, on pairs of clips that differ by `difference_N`
+    deviations: the closest pairs are ties, and β makes the errors of the rest. ValueError for rates that nobody has."""
+    if not 0 <= errors < 0.5:
+        raise ValueError(f"errors must be in [0, 0.5), got {errors}: a rater who errs more often says the opposite")
+    if not 0 <= ties < 1:
+        raise ValueError(f"ties must be in [0, 1), got {ties}")
+    size_N = np.abs(difference_N)
+    equal = float(np.quantile(size_N, ties)) if ties else 0.0
+    if not errors:
+        return Teacher(equal=equal)
+    decided_N = size_N[size_N >= equal]
+    rationality = brentq(lambda log_beta: expit(-np.exp(log_beta) * decided_N).mean() - errors, -20, 20)
+    return Teacher(rationality=float(np.exp(rationality)), equal=equal)
