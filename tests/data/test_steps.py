@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tercih.data import steps as module
-from tercih.data.steps import ARRAYS, Steps, StepsError, read_steps, write_steps
+from tercih.data.steps import ARRAYS, Steps, StepsError, clip_of, read_steps, write_steps
 
 
 def made(count: int = 4, first: int = 2, **rest: Any) -> Steps:
@@ -101,6 +101,25 @@ def test_files_that_hold_no_steps(tmp_path: Path) -> None:
         read_steps(archive(tmp_path / "a.npz", first=np.array([1, 2])))
     with pytest.raises(StepsError, match="options must be an object"):
         read_steps(archive(tmp_path / "a.npz", about={"format": module.FORMAT, "options": 3}))
+    with pytest.raises(StepsError, match="rate must be a number"):
+        read_steps(archive(tmp_path / "a.npz", about={"format": module.FORMAT, "rate": "fast"}))
+    for text in ("3", "{", '{"base64": "?"}', "[" * 100_000):
+        with pytest.raises(StepsError, match=r"holds no steps|must be an object"):
+            read_steps(archive(tmp_path / "a.npz", state=np.frombuffer(text.encode(), np.uint8)))
+
+
+def test_a_state_in_place_of_the_first_reset(tmp_path: Path) -> None:
+    state = {"float": 0.1 + 0.2, "far": float("inf"), "long": 2**100, "machine": b"\x00\xff", "none": [None, {"a": 1}]}
+    given = made(state=state, starts=np.array([3]), seeds=np.array([8]), rate=30.0, versions={"mujoco": "4.0.0"})
+    write_steps(tmp_path / "a.npz", given)
+    back = read_steps(tmp_path / "a.npz")
+    assert (back.state, back.rate, back.versions, back.digest) == (state, 30.0, {"mujoco": "4.0.0"}, given.digest)
+    with pytest.raises(StepsError, match="must not begin with 0, where the state is"):
+        made(state=state)
+    with pytest.raises(StepsError, match="cannot hold a set"):
+        write_steps(tmp_path / "b.npz", replace(given, state={"odd": {1}}))
+    with pytest.raises(StepsError, match="rate must be > 0"):
+        clip_of(made())
 
 
 class Trap:

@@ -66,7 +66,7 @@ def test_a_clip_shows_what_its_steps_led_to(store: Store, tmp_path: Path) -> Non
     told = outcome.result
     file = tmp_path / told["media"]
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    assert told == {"media": "a/b.mp4", "digest": digest, "seconds": 0.8, "steps": "a/b.npz"}
+    assert told == {"media": "a/b.mp4", "digest": digest, "seconds": 0.8, "steps": "a/b.npz", "drawn": "own"}
     shown = decoded(file)
     assert len(shown) == 24
     with World("Pendulum-v1", render=True) as world:

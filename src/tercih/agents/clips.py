@@ -10,8 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from tercih.agents.clip_steps import clip_steps
 from tercih.agents.experience import Played
+from tercih.data.steps import Steps
 from tercih.environments.control import Array
+from tercih.environments.worlds import Worlds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -41,6 +44,10 @@ class Excerpt:
     def reward_L(self) -> Array:
         """The environment's own: for simulated people, and for reports."""
         return self.played.reward_TN[self.steps, self.copy]
+
+    def acted(self, worlds: Worlds) -> Steps:
+        """All that is needed to act it again, to film it, and to learn from it elsewhere."""
+        return clip_steps(worlds, self.before, self.played.arrays, self.copy, self.first, self.length)
 
 
 def cut(played: Played, before: Mapping[str, Any], length: int) -> list[Excerpt]:

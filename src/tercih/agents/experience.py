@@ -91,6 +91,11 @@ class Played:
     drawn_TN: Tensor
     finished: Mapping[str, Mean]
 
+    @property
+    def arrays(self) -> dict[str, Array]:
+        """What the environment saw of it, by name."""
+        return {f.name.removesuffix("_TN"): getattr(self, f.name) for f in fields(self)[:7]}
+
 
 @dataclass(kw_only=True)
 class Collector:

@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -114,6 +115,13 @@ class World:
                 f" {self.env.observation_space}; mend the environment"
             )
         return self.observation
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Of what simulates: {package: version}, and the environment's full id."""
+        home = type(self.env.unwrapped).__module__
+        packages = ["gymnasium"] + ["mujoco"] * (".mujoco." in home) + ["ale-py"] * home.startswith("ale_py.")
+        return {"environment": str(self.env.spec.id)} | {name: version(name) for name in packages}
 
     def frame(self) -> NDArray[np.uint8]:
         """What it looks like now: (height, width, 3)."""

@@ -32,6 +32,11 @@ def memory(count: int, world: World, context: BaseContext) -> Layout:
     return layout
 
 
+def episode_seed(seed: int, copy: int, episode: int) -> int:
+    """With which episode `episode` of copy `copy` is reset."""
+    return int(np.random.SeedSequence([seed, copy, episode]).generate_state(1)[0])
+
+
 class Rows:
     """Some copies' rows of that memory: arrays whose first axis is the copies."""
 
@@ -85,6 +90,6 @@ class Copies:
 
     def _begin(self, n: int) -> Array:
         episode, self.episode_N[n] = self.episode_N[n], self.episode_N[n] + 1
-        seed = int(np.random.SeedSequence([self.seed, self.first + n, episode]).generate_state(1)[0])
+        seed = episode_seed(self.seed, self.first + n, episode)
         self.keepers[n].began(seed)
         return self.worlds[n].reset(seed)

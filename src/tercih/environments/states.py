@@ -21,6 +21,9 @@ from tercih.environments.control import Array, ControlError, World, own
 
 Kept = dict[str, Any]
 
+# What says how an environment is drawn: a state that was kept without a picture may be filmed.
+DRAWING = ("render_mode", "screen", "clock", "isopen", "window_surface")
+
 # Wrappers whose whole state is their attributes; under any other one, an episode is acted again.
 SIMPLE = {
     "PassiveEnvChecker", "OrderEnforcing", "TimeLimit", "AtariPreprocessing", "FrameStackObservation", "StickyAction",
@@ -53,8 +56,12 @@ class Keeper:
             "state": self._state(),
         }
 
-    def load(self, kept: Kept) -> None:
-        """Raises ControlError where the environment is not the one that was saved, or does not repeat itself."""
+    def load(self, kept: Kept, *, exact: bool = True) -> None:
+        """Raises ControlError where the environment is not the one that was saved, or does not repeat itself.
+
+        `exact` False: the observation may be another one, for whoever compares it himself; another machine's last bits
+        differ.
+        """
         observation, kind = unpack(kept["observation"]), type(self).__name__
         if kept["kind"] != kind:
             raise ControlError(
@@ -67,7 +74,7 @@ class Keeper:
             self._restore(kept["state"])
         except (KeyError, TypeError, ValueError) as error:
             raise self._other() from error
-        if self.again and not _same(self.world.observation, observation):
+        if exact and self.again and not _same(self.world.observation, observation):
             raise self._other()
         self.world.observation = observation
 
@@ -97,13 +104,14 @@ class Attributes(Keeper):
 
     def _state(self) -> Kept:
         layers = [
-            {name: pack(value) for name, value in vars(layer).items() if _plain(value)} for layer in self._remembering()
+            {name: pack(value) for name, value in vars(layer).items() if name not in DRAWING and _plain(value)}
+            for layer in self._remembering()
         ]
         return {"layers": layers, "random": self.world.env.unwrapped.np_random.bit_generator.state}
 
     def _restore(self, state: Kept) -> None:
         for layer, attributes in zip(self._remembering(), state["layers"], strict=True):
-            vars(layer).update({name: unpack(value) for name, value in attributes.items()})
+            vars(layer).update({name: unpack(value) for name, value in attributes.items() if name not in DRAWING})
         self.world.env.unwrapped.np_random.bit_generator.state = state["random"]
 
     def _remembering(self) -> list[Any]:
@@ -163,6 +171,19 @@ class Atari(Attributes):
         machine.__setstate__(state["machine"])
         env.ale.restoreState(machine)
         super()._restore(state)
+
+
+def bring_back(world: World, kept: Kept) -> None:
+    """A world that nobody acted in yet comes to a state that may be a stranger's; what follows is to be compared.
+
+    Raises ControlError for a state that is none of this environment's.
+    """
+    try:
+        keeper(world).load(kept, exact=False)
+    except ControlError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise ControlError(f"the saved state cannot be one of {world.id}: {error}") from error
 
 
 def keeper(world: World) -> Keeper:

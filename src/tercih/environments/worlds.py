@@ -77,7 +77,7 @@ class Worlds:
         self.rows, self.own_rows = Rows(layout, slice(0, count)), Rows(layout, slice(0, shares[0]))
         self.observation_space: Any = world.env.observation_space
         self.action_space: Any = world.env.action_space
-        self.rate = world.rate
+        self.rate, self.versions = world.rate, world.versions
         try:
             for at in range(1, processes):
                 first = sum(shares[:at])
