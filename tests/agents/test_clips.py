@@ -23,7 +23,7 @@ def played(steps: int, copies: int, ends: list[tuple[int, int]]) -> Played:
 
 def test_clips_do_not_overlap_and_none_holds_two_episodes() -> None:
     found = cut(played(10, 2, [(2, 0), (4, 1)]), {"a": 1}, 3)
-    assert [(clip.first, clip.copy) for clip in found] == [(0, 0), (0, 1), (3, 0), (6, 0), (6, 1)]
+    assert [(clip.first, clip.copy) for clip in found] == [(0, 0), (0, 1), (3, 0), (5, 1), (6, 0)]
     clip = found[2]
     assert clip.before == {"a": 1}
     assert clip.reward_L.tolist() == [6, 8, 10]

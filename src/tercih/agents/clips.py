@@ -6,6 +6,7 @@ Shape suffixes: T steps of a rollout of N copies, L steps of a clip; further dim
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -51,19 +52,22 @@ class Excerpt:
 
 
 def cut(played: Played, before: Mapping[str, Any], length: int) -> list[Excerpt]:
-    """A rollout as clips that do not overlap; what is left over at its end is in none, and so is a clip in which an
-    episode ends and another begins. ValueError where the rollout is shorter than a clip."""
-    steps, copies = played.ended_TN.shape
+    """A rollout as clips that do not overlap, none of them with the end of one episode and the beginning of another
+    (unless ends are hidden). ValueError where the rollout is shorter than a clip."""
+    over_TN = played.terminated_TN | played.truncated_TN
+    steps, copies = over_TN.shape
     if steps < length:
         raise ValueError(
             f"clips of {length} steps cannot be cut out of rollouts of {steps}; make the clips shorter or the rollouts"
             " longer"
         )
+    found = []
+    for copy in range(copies):
+        bounds = [0, *(np.flatnonzero(over_TN[:, copy]) + 1).tolist(), steps]
+        for begin, end in pairwise(bounds):
+            found += [(first, copy) for first in range(begin, end - length + 1, length)]
     return [
-        Excerpt(played=played, before=before, copy=copy, first=first, length=length)
-        for first in range(0, steps - length + 1, length)
-        for copy in range(copies)
-        if not played.ended_TN[first : first + length - 1, copy].any()
+        Excerpt(played=played, before=before, copy=copy, first=first, length=length) for first, copy in sorted(found)
     ]
 
 

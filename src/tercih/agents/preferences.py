@@ -15,7 +15,7 @@ from tercih.agents.clips import Excerpt, Schedule, cut, pairs
 from tercih.agents.experience import Collector, Experience
 from tercih.agents.reward_learner import RewardLearner
 from tercih.batches import Mean
-from tercih.environments.control import Array
+from tercih.environments.control import Array, ControlError
 from tercih.feedback.acquisition import choose, variance
 from tercih.feedback.samplers import RANDOM
 
@@ -83,6 +83,11 @@ class FromPreferences:
         return experience.measured_too({name: _one(value) for name, value in measured.items()})
 
     def _ask(self, step: int, clips: Sequence[Excerpt], count: int) -> None:
+        if len(clips) < 2:
+            raise ControlError(
+                f"no two clips of {self.clip} steps lie within an episode of {self.collector.worlds.id}: make clips"
+                " shorter, or hide where episodes end"
+            )
         dice = np.random.default_rng((self.seed, step))
         pair_N2 = pairs(len(clips), self.candidates * count, dice)
         segments = self.learner.segments([(clip.observation_L, clip.action_L) for clip in clips])

@@ -108,7 +108,13 @@ class Worlds:
         env: Any = self.here.worlds[0].env
         name = self.id.rpartition("-v")[0]
         endless = name in NEVER_TERMINATE or getattr(env.unwrapped, "_terminate_when_unhealthy", None) is False
-        return endless and env.spec.max_episode_steps is not None
+        return endless and self.limit is not None
+
+    @property
+    def limit(self) -> int | None:
+        """After how many steps an episode is cut off."""
+        spec: Any = self.here.worlds[0].env.spec
+        return None if spec.max_episode_steps is None else int(spec.max_episode_steps)
 
     @property
     def observation_N(self) -> Array:

@@ -12,5 +12,6 @@ RECIPES = {
     "hh_reward": "tercih.recipes.hh_reward",
     "hh_dpo": "tercih.recipes.hh_dpo",
     "imdb_sentiment": "tercih.recipes.imdb_sentiment",
+    "control_ppo": "tercih.recipes.control_ppo",
     "base_model": "tercih.recipes.base_model",
 }
