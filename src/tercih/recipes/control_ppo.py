@@ -102,8 +102,9 @@ def main(config: ControlPPO) -> dict[str, Any]:
             run.stage("policy", "Ask and train", lambda folder: train(run, folder, trained, settings))
     run.stage("evaluation", "Evaluate", lambda folder: _evaluate(folder, task, policy.policy.likeliest, config.seed))
     found = read_json(run.folder / "evaluation" / "returns.json")
+    labels = settings.schedule.labels if config.labels else 0
     summary = {
-        "environment": config.environment, "labels": settings.schedule.labels if config.labels else 0, "control": config.control, "seed": config.seed,
+        "environment": config.environment, "labels": labels, "control": config.control, "seed": config.seed,
         "steps": settings.rollouts * settings.copies * settings.length, "return": found["policy"],
         "random": found["random"], "minutes": round(run.minutes, 2), "peak_rss_mb": peak_rss_mb(),
     }  # fmt: skip

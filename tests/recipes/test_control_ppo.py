@@ -1,0 +1,152 @@
+"""The loop for control, a small version: what it asks and keeps; who judges; a kill costs nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tercih.data.steps import read_steps
+from tercih.environments.control import ControlError
+from tercih.feedback.store import Store
+from tercih.feedback.teachers import Teacher
+from tercih.metrics import read_metrics
+from tercih.recipes.clip_answers import RATER
+from tercih.recipes.control_ppo import ControlPPO, main
+from tercih.run import RunError
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from tercih.recipes.control_ppo import ControlPPO, main
+main(ControlPPO(environment="Reacher-v5", tiny=True, out=Path(sys.argv[1])))
+"""
+
+
+def start(out: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(out)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+def run(out: Path, **options: Any) -> dict[str, Any]:
+    return main(ControlPPO(environment="Reacher-v5", tiny=True, out=out, **options))
+
+
+def answers(out: Path) -> list[tuple[Any, ...]]:
+    with Store(out / "feedback.sqlite") as store:
+        return [
+            (each.pair, each.answer, each.sampler, each.propensity, each.rater) for each in store.comparisons("clips")
+        ]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("control") / "run"
+    said, _ = (process := start(out)).communicate(timeout=300)
+    assert process.returncode == 0, said
+    assert "learned from 24 comparisons by a simulated teacher" in said
+    return out
+
+
+@pytest.mark.recipe
+def test_what_was_asked_can_be_acted_again_and_the_oracle_was_right(whole: Path) -> None:
+    with Store(whole / "feedback.sqlite") as store:
+        found = store.comparisons("clips")
+    assert len(found) == 24
+    assert {each.rater for each in found} == {RATER}
+    assert {each.sampler for each in found} == {"random", "disagreement"}
+    for each in found:
+        a, b = (read_steps(whole / "clips" / item.steps) for item in (each.a, each.b))  # type: ignore[attr-defined]
+        assert a.environment == "Reacher-v5"
+        assert len(a) == len(b) == 50
+        assert (each.answer == "a") == (a.rewards.sum() > b.rewards.sum())
+    summary = json.loads((whole / "summary.json").read_text())
+    assert summary["labels"] == 24
+    assert summary["return"]["low"] <= summary["return"]["value"] <= summary["return"]["high"]
+
+
+@pytest.mark.recipe
+def test_killed_at_any_moment_it_ends_with_the_same_answers_and_bits(whole: Path, tmp_path: Path) -> None:
+    out, seen = tmp_path / "run", 0
+    for lines in (1, 2, 3):
+        process = start(out)
+        metrics = out / "policy" / "metrics.jsonl"
+        began = time.monotonic()
+        while process.poll() is None and time.monotonic() - began < 120:
+            if metrics.exists() and len(metrics.read_bytes().splitlines()) >= lines:
+                break
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        seen += len(read_metrics(out / "policy")) > 0
+    said, _ = (process := start(out)).communicate(timeout=300)
+    assert process.returncode == 0, said
+    assert seen >= 2
+    assert answers(out) == answers(whole)
+    assert sorted(f.name for f in (out / "clips").iterdir()) == sorted(f.name for f in (whole / "clips").iterdir())
+    assert (out / "policy" / "metrics.jsonl").read_bytes() == (whole / "policy" / "metrics.jsonl").read_bytes()
+    found = [json.loads((place / "evaluation" / "returns.json").read_text()) for place in (out, whole)]
+    assert found[0] == found[1]
+
+
+@pytest.mark.recipe
+def test_shuffled_labels_are_coins_and_say_so(whole: Path, tmp_path: Path) -> None:
+    run(tmp_path / "run", control="shuffled-labels")
+    honest, turned = answers(whole)[:6], answers(tmp_path / "run")[:6]
+    assert [each[0] for each in honest] == [each[0] for each in turned]
+    differ = [a[1] != b[1] for a, b in zip(honest, turned, strict=True)]
+    assert 0 < sum(differ) < 6
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["control"] == "shuffled-labels"
+
+
+@pytest.mark.recipe
+def test_a_teacher_who_skips_everything_teaches_nothing(tmp_path: Path) -> None:
+    run(tmp_path / "run", teacher=Teacher(skip=100.0))
+    assert answers(tmp_path / "run") == []
+    assert not any("reward/labels" in row for row in read_metrics(tmp_path / "run" / "policy"))
+
+
+@pytest.mark.recipe
+def test_with_no_labels_the_environments_reward_is_learned_from(tmp_path: Path) -> None:
+    run(tmp_path / "run", labels=0)
+    assert not (tmp_path / "run" / "clips").exists()
+    assert read_metrics(tmp_path / "run" / "policy")[0]["return"] < 0
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"environment": "CartPole-v1"}, "can end before their limit of steps.*hide the ends"),
+        ({"environment": "Pendulum-v9"}, "cannot be made here"),
+        ({"options": (("terminate_when_unhealthy", "no"),)}, "--options terminate_when_unhealthy must be JSON"),
+        ({"labels": -1}, "--labels must be >= 0"),
+    ],
+)
+def test_what_cannot_be_learned_from_is_said(config: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises((ControlError, ValueError), match=said):
+        main(ControlPPO(**{"environment": "Reacher-v5", "out": tmp_path / "run"} | config))
+    assert not (tmp_path / "run" / "clips").exists()
+
+
+def test_a_run_of_another_environment_is_not_gone_on_with(whole: Path) -> None:
+    with pytest.raises(RunError, match="environment was 'Reacher-v5', now 'Pendulum-v1'"):
+        main(ControlPPO(environment="Pendulum-v1", tiny=True, out=whole))
+
+
+def test_clips_longer_than_an_episode_are_refused(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from tercih.recipes import control_ppo
+
+    loop = replace(control_ppo.TINY, clip_seconds=1.2)
+    with pytest.raises(ControlError, match="no two clips of 60 steps lie within an episode of Reacher-v5"):
+        main(ControlPPO(environment="Reacher-v5", loop=loop, out=tmp_path / "run", labels=24))
+    assert np.isfinite(loop.clip_seconds or 0)
