@@ -37,11 +37,12 @@ class ActorCritic(nn.Module):
     Both are tanh networks with orthogonal weights (gain √2, 0.01 for the actor's last layer, 1 for the critic's) and
     biases 0. They share no weight, but each layer of the two is one batched product, since small products cost what
     calling them costs. Actions of a Discrete space are drawn from a softmax. Those of a Box are Gaussian, with
-    deviations that do not depend on the state and begin at 1; they are moved to the bounds only where the environment
+    deviations that do not depend on the state; they are moved to the bounds only where the environment
     gets them (`for_environment`), so that log π is that of what was drawn.
 
-    Observations are standardised with the mean and deviation of all that `observe` was shown (`normalise`), and those
-    of a Discrete space are one-hot. Raises ValueError for spaces that do not fit.
+    `deviation` is what Gaussian actions begin with. Observations are standardised with the mean and deviation of all
+    that `observe` was shown (`normalise`), and those of a Discrete space are one-hot. Raises ValueError for spaces that
+    do not fit.
     """
 
     shift_O: Tensor
@@ -53,10 +54,14 @@ class ActorCritic(nn.Module):
         action_space: Any,
         *,
         hidden: Sequence[int] = (64, 64),
+        deviation: float = 1.0,
         normalise: bool = True,
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if not deviation > 0:
+            raise ValueError(f"the deviation of actions must be > 0, got {deviation}")
+        self.settings = {"hidden": list(hidden), "deviation": deviation, "normalise": normalise}
         self.categories, inputs = inputs_of(observation_space)
         self.discrete, outputs = outputs_of(action_space)
         self.axes, self.action_space = len(observation_space.shape), action_space
@@ -70,7 +75,7 @@ class ActorCritic(nn.Module):
         self.biases = nn.ParameterList(torch.zeros(2, 1, above) for _, above in shapes)
         self.actor = nn.Linear(widths[-1], outputs)
         self.critic = nn.Linear(widths[-1], 1)
-        self.log_deviation_A = None if self.discrete else nn.Parameter(torch.zeros(outputs))
+        self.log_deviation_A = None if self.discrete else nn.Parameter(torch.full((outputs,), math.log(deviation)))
         dice = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for weight in self.weights:

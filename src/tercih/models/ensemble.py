@@ -51,6 +51,7 @@ class RewardEnsemble(nn.Module):
         super().__init__()
         if members < 1:
             raise ValueError(f"an ensemble has at least one member, got {members}")
+        self.settings = {"members": members, "hidden": list(hidden), "bounded": bounded}
         self.members, self.bounded = members, bounded
         self.categories, observed = inputs_of(observation_space)
         self.discrete, acted = outputs_of(action_space)

@@ -12,6 +12,7 @@ import numpy as np
 from tercih.agents.clips import Schedule
 from tercih.agents.evaluate import Act, returns
 from tercih.agents.experience import Collector
+from tercih.agents.folder import save
 from tercih.agents.ppo import PPO
 from tercih.agents.preferences import Answers, FromPreferences
 from tercih.agents.reward_learner import RewardLearner, RewardLearning
@@ -32,9 +33,9 @@ USUAL_CLIP = 1.5  # seconds (Christiano et al. 2017, App. A.1)
 class ControlSettings:
     """Everything the loop can vary; a recipe gives its own values.
 
-    `steps` of the environment in all, `copies` of it at once, `length` steps of each in a rollout. A clip lasts
-    `clip_seconds` of the environment's own time (None: 1.5, or an episode where that is shorter). Of the pairs asked
-    about a share `random_share` is drawn at random.
+    `steps` of the environment in all, `copies` of it at once, `length` steps of each in a rollout; `hidden` and
+    `deviation` are the policy's (`ActorCritic`). A clip lasts `clip_seconds` of the environment's own time (None: 1.5,
+    or an episode where that is shorter). Of the pairs asked about a share `random_share` is drawn at random.
     """
 
     steps: int = 800_000
@@ -47,6 +48,8 @@ class ControlSettings:
     candidates: int = 10
     random_share: float = 0.2
     reward: RewardLearning = RewardLearning()
+    hidden: tuple[int, ...] = (64, 64)
+    deviation: float = 1.0
     method: PPO = PPO()
     optimisation: Optimisation = Optimisation(lr=3e-4, eps=1e-5, max_norm=0.5)
 
@@ -69,8 +72,11 @@ class ControlTask:
 def policy_of(worlds: Worlds, settings: ControlSettings, seed: int, steps: int) -> Collector:
     """An untrained policy, and what collects its rollouts."""
     return Collector(
-        policy=ActorCritic(worlds.observation_space, worlds.action_space, seed=seed), worlds=worlds, steps=steps,
-        length=settings.length, reward_discount=settings.method.gamma, seed=seed,
+        policy=ActorCritic(
+            worlds.observation_space, worlds.action_space, hidden=settings.hidden, deviation=settings.deviation,
+            seed=seed,
+        ),
+        worlds=worlds, steps=steps, length=settings.length, reward_discount=settings.method.gamma, seed=seed,
     )  # fmt: skip
 
 
@@ -111,9 +117,11 @@ def train(run: Run, folder: Path, data: Collector | FromPreferences, settings: C
     metrics = fit(
         settings.method, Models(policy=policy), data, settings.optimisation, folder, title="training the policy"
     )
+    save(folder, policy, data.worlds if isinstance(data, Collector) else data.collector.worlds)
     steps = settings.rollouts * settings.copies * settings.length
     if isinstance(data, Collector):
         return f"{steps} steps on the environment's own reward"
+    save(folder / "reward", data.learner.ensemble, data.collector.worlds)
     return f"{steps} steps, {len(data.learner)} answers to {data.asked} questions, loss {metrics['loss']:.3f}"
 
 
