@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the environments of the peers that benchmarks are measured against: FOLDER/trl116, FOLDER/trl112 and FOLDER/sb3.
+# Makes the environments of the peers that benchmarks are measured against: FOLDER/trl116, trl112, sb3 and imitation.
 # Each has the same torch (and transformers) as ours (constraints.txt); nothing of ours is installed into them.
 #
 #     benchmarks/peers.sh [FOLDER]     # default .peers, where the benchmarks look
@@ -15,5 +15,7 @@ for wanted in "$here"/peers/*.txt; do
     place=$folder/$(basename "$wanted" .txt)
     [ -x "$place/bin/python" ] || "$python" -m venv "$place"
     "$place/bin/pip" install -q --disable-pip-version-check -r "$wanted" -c "$here/../constraints.txt"
+    # shellcheck source=/dev/null
+    [ ! -f "${wanted%.txt}.sh" ] || source "${wanted%.txt}.sh"
     echo "$place: $("$place/bin/pip" freeze | grep -iE '^(trl|stable_baselines3|torch|transformers|gymnasium)==' | xargs)"
 done
