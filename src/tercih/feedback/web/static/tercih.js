@@ -157,20 +157,23 @@
       }
     };
     const pause = () => { for (const video of videos()) video.pause(); };
+    let place = null;  // the frame they are to stand at: a video that has not come there yet may tell an earlier time
     const step = (by) => {
       if (!videos().length) return;
       pause();
       const last = (video) => Math.round(video.duration / frame(video)) - 1, lead = longest();
-      const to = Math.max(0, Math.min(Math.floor(lead.currentTime / frame(lead)), last(lead)) + by);
-      for (const video of videos()) video.currentTime = Math.min(to, last(video)) * frame(video) + 0.001;  // just within
+      if (place === null) place = Math.floor(lead.currentTime / frame(lead));
+      place = Math.max(0, Math.min(Math.min(place, last(lead)) + by, last(lead)));
+      for (const video of videos()) video.currentTime = Math.min(place, last(video)) * frame(video) + 0.001;  // just within
     };
     for (const video of all) {
       video.loop = false;
       const others = () => videos().filter((each) => each !== video);
+      for (const kind of ["pointerdown", "keydown", "play"]) video.addEventListener(kind, () => { place = null; });
       video.addEventListener("play", () => { for (const each of others()) if (each.paused && !each.ended) each.play().catch(() => {}); });
       video.addEventListener("pause", () => { if (!video.ended) for (const each of others()) each.pause(); });
-      video.addEventListener("seeking", () => { if (video.currentTime < video.duration - 2 * frame(video)) for (const each of others()) seek(each, video.currentTime); });
-      video.addEventListener("ended", () => { seen = true; if (!once && videos().every((each) => each.ended)) play(); });
+      video.addEventListener("seeking", () => { if (place === null && video.currentTime < video.duration - 2 * frame(video)) for (const each of others()) seek(each, video.currentTime); });
+      video.addEventListener("ended", () => { seen = true; if (!once && place === null && videos().every((each) => each.ended)) play(); });
       video.addEventListener("timeupdate", () => {
         if (video.paused || video.seeking || video !== longest()) return;
         for (const each of others()) if (!each.ended && !each.seeking && Math.abs(each.currentTime - video.currentTime) > 2 * frame(each)) seek(each, video.currentTime);
