@@ -259,7 +259,7 @@ def test_two_clips_in_step_and_frame_by_frame(site: Site, visitor: Callable[...,
 
     page.keyboard.press("p")
     page.wait_for_function("() => [...document.querySelectorAll('#main video')].some((each) => !each.paused)")
-    page.evaluate("document.querySelector('#main video').pause()")  # by the controls of one of them
+    page.locator("#main video").first.click()  # one of them
     page.wait_for_function(paused)
     page.keyboard.press("1")
     page.get_by_role("heading", name="Nothing to do right now").wait_for()

@@ -198,9 +198,7 @@ def test_after_a_kill_the_same_answers_come_at_the_same_calls(server: Server, tm
     lines = (tmp_path / "taken.jsonl").read_bytes().splitlines(keepends=True)
     (tmp_path / "taken.jsonl").write_bytes(b"".join(lines[:-2]))
     cut = live(tmp_path)
-    with pytest.raises(
-        ValueError, match="ends with answer 2, but the checkpoint has learned from those up to answer 3"
-    ):
+    with pytest.raises(ValueError, match=r"ends with answer 2, but the checkpoint .* up to answer 3"):
         cut.load_state_dict(state)
     cut.close()
 

@@ -166,8 +166,13 @@
       place = Math.max(0, Math.min(Math.min(place, last(lead)) + by, last(lead)));
       for (const video of videos()) video.currentTime = Math.min(place, last(video)) * frame(video) + 0.001;  // just within
     };
+    const toggle = () => { begun = true; if (videos().some((video) => !video.paused)) pause(); else play(); };
     for (const video of all) {
       video.loop = false;
+      if (!once) {  // a browser's own controls lie over what stands on the ground
+        video.controls = false;
+        video.addEventListener("click", toggle);
+      }
       const others = () => videos().filter((each) => each !== video);
       for (const kind of ["pointerdown", "keydown", "play"]) video.addEventListener(kind, () => { place = null; });
       video.addEventListener("play", () => { for (const each of others()) if (each.paused && !each.ended) each.play().catch(() => {}); });
@@ -187,7 +192,7 @@
       begun = true;
       play();
     };
-    bar.querySelector("[data-play]").addEventListener("click", () => { begun = true; if (videos().some((video) => !video.paused)) pause(); else play(); });
+    bar.querySelector("[data-play]").addEventListener("click", toggle);
     for (const button of bar.querySelectorAll("[data-step]")) button.addEventListener("click", () => { begun = true; step(Number(button.dataset.step)); });
     bar.hidden = false;
     begin();
