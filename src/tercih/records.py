@@ -55,7 +55,9 @@ class Clip:
     """A moment of behaviour that people can watch: a video, and what reward learning reads instead of pixels.
 
     `media` is the video's file and `steps` that of what was observed and done, both relative to the folder of clips;
-    `digest` is a hash of the video's content, `seconds` its length. `origin` and `columns` as in `Text`.
+    `digest` is a hash of the steps' content where the video is drawn only when somebody looks, else of the video's;
+    `seconds` is its length. `columns["rate"]` may say how many frames it has a second. `origin` and the other `columns`
+    as in `Text`.
     """
 
     media: str

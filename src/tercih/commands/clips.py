@@ -79,7 +79,7 @@ def main(config: Clips) -> None:
 
 def _clip(world: World, config: Clips, options: dict[str, Any], seed: int) -> dict[str, Any]:
     """An episode of random actions, and the clip of a random moment of it."""
-    record = Record(environment=config.environment, options=options)
+    record = Record(environment=config.environment, options=options, rate=world.rate, versions=world.versions)
     record.reset(seed)
     world.reset(seed)
     world.env.action_space.seed(seed)
@@ -91,7 +91,7 @@ def _clip(world: World, config: Clips, options: dict[str, Any], seed: int) -> di
     first = random.Random(seed).randint(0, len(record.done) - length)
     name = content_hash([config.environment, options, seed, first, length])
     write_steps(config.out / f"{name}.npz", record.steps(first, first + length))
-    return render(config.out, f"{name}.npz", f"{name}.mp4") | {"origin": "random"}
+    return render(config.out, f"{name}.npz", f"{name}.mp4") | {"origin": "random", "rate": world.rate}
 
 
 def _asked(made: Sequence[dict[str, Any]], config: Clips) -> list[dict[str, Any]]:

@@ -1,8 +1,9 @@
 """`tercih serve`: the web application in which people compare."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from tercih.feedback.database import Database
 from tercih.feedback.web import accounts
 from tercih.feedback.web.api import api
 from tercih.feedback.web.app import create_app
+from tercih.records import Clip
 
 if TYPE_CHECKING:
     from tercih.feedback.web.oidc import Issuer
@@ -31,7 +33,7 @@ class Serve:
     """The address to listen at; 0.0.0.0 lets other machines in: put a proxy with https before it."""
     port: int = 8000
     clips: Path | None = None
-    """The folder that the videos of clips lie in."""
+    """The folder that clips lie in: videos, and the steps that a worker draws them from."""
     oidc_issuer: str = ""
     """The https address of an OpenID Connect issuer by which people may sign in; with --oidc-client-id, and the
     client's secret in TERCIH_OIDC_SECRET."""
@@ -55,7 +57,12 @@ def serve(arguments: Sequence[str]) -> int:
         else:
             print(f"Labelling at {address}", flush=True)
         uvicorn.run(
-            create_app(database, clips=config.clips, more=[Mount("/api", api(database))], issuer=issuer),
+            create_app(
+                database,
+                clips=config.clips,
+                more=[Mount("/api", api(database, keep=keeper_of(config.clips)))],
+                issuer=issuer,
+            ),
             host=config.host,
             port=config.port,
             log_level="warning",
@@ -64,6 +71,19 @@ def serve(arguments: Sequence[str]) -> int:
             timeout_graceful_shutdown=5,
         )
     return 0
+
+
+def keeper_of(folder: Path | None) -> Callable[[bytes], Clip] | None:
+    """What takes clips' steps from programs on other machines; NumPy is imported when the first one comes."""
+    if folder is None:
+        return None
+
+    def keep(content: bytes) -> Clip:
+        from tercih.data.steps import MOST_SENT, keep_steps, read_steps
+
+        return keep_steps(folder, read_steps(BytesIO(content), MOST_SENT))
+
+    return keep
 
 
 def issuer_of(config: Serve) -> "Issuer | None":

@@ -104,8 +104,7 @@ class Attributes(Keeper):
 
     def _state(self) -> Kept:
         layers = [
-            {name: pack(value) for name, value in vars(layer).items() if name not in DRAWING and _plain(value)}
-            for layer in self._remembering()
+            {name: pack(value) for name, value in vars(layer).items() if _plain(value)} for layer in self._remembering()
         ]
         return {"layers": layers, "random": self.world.env.unwrapped.np_random.bit_generator.state}
 

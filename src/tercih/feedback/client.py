@@ -82,6 +82,10 @@ class Client:
             ids += self._call("PUT", _path("projects", project, "questions"), body)["ids"]
         return ids
 
+    def put_clip(self, steps: bytes, origin: str = "") -> Clip:
+        """Hand in a clip's steps, an archive of `tercih.data.steps`, and return what to ask about; again is a no-op."""
+        return Clip(**json.loads(self._send("PUT", "/clips", steps, {})), origin=origin)
+
     def questions(self, project: str, **filters: Any) -> Iterator[dict[str, Any]]:
         """All that match `kind`, `state`, `run`, `step`, `rater`, `words`, `since` and `until` (days), page by page."""
         return self._pages(_path("projects", project, "questions"), filters, "")
@@ -166,13 +170,14 @@ class Client:
     def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None, **query: Any) -> Any:
         return json.loads(self._send(method, path, body, query))
 
-    def _send(self, method: str, path: str, body: Mapping[str, Any] | None, query: Mapping[str, Any]) -> bytes:
+    def _send(self, method: str, path: str, body: Mapping[str, Any] | bytes | None, query: Mapping[str, Any]) -> bytes:
         asked = urlencode(
             {name: str(value).lower() if isinstance(value, bool) else value for name, value in query.items()}
         )
         url = self.url.rstrip("/") + path + (f"?{asked}" if asked else "")
-        data = None if body is None else json.dumps(body).encode()
-        headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        kind = "application/octet-stream" if isinstance(body, bytes) else "application/json"
+        headers = {"Authorization": f"Bearer {self.key}", "Content-Type": kind}
         for attempt in range(1, self.tries + 1):
             try:
                 with urlopen(Request(url, data, headers, method=method), timeout=self.timeout) as answer:

@@ -134,6 +134,13 @@ def result(database: Database, key: int) -> Outcome:
     return Outcome(state=row["state"], result=said.get("value"), error=said.get("error", ""))
 
 
+def repeat(database: Database, key: int) -> None:
+    """A job that was done is to be done again; any other one stays as it is."""
+    here = (job.c.id == key) & (job.c.state == "done")
+    with database.transaction(write=True) as connection:
+        connection.execute(sa.update(job).where(here).values(state="waiting", tries=0, result=None))
+
+
 def _settle(database: Database, held: Job, values: Mapping[str, Any]) -> bool:
     mine = (job.c.id == held.id) & (job.c.state == "running") & (job.c.tries == held.tries)
     with database.transaction(write=True) as connection:

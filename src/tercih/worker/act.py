@@ -57,6 +57,7 @@ def _act(bench: Bench, job: Job, key: int) -> int:
     film = Video(rate)
     try:
         with World(record.environment, render=True) as world:
+            record.rate, record.versions = world.rate, world.versions
             agent = bench.agents[name](world, int(seed))
             record.reset(int(seed))
             observation = world.reset(int(seed))

@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tercih.feedback import acts, jobs
+from tercih.feedback import acts, footage, jobs
 from tercih.feedback.database import Database
 from tercih.feedback.fits import CHANGES
 from tercih.feedback.jobs import Job
@@ -20,6 +20,13 @@ from tercih.feedback.tables import fit as fits
 from tercih.records import content_hash
 from tercih.worker import HANDLERS
 from tercih.worker.agents import AGENTS, Maker
+
+DRAWN = {
+    "egl": "drawn by EGL",
+    "osmesa": "drawn by OSMesa, for EGL does not work here",
+    "schematic": "drawn as a schematic, for neither EGL nor OSMesa works here (apt-get install libegl1 libgl1)",
+    "own": "drawn by the environment itself",
+}
 
 
 class Refused(ValueError):
@@ -56,10 +63,18 @@ def work(bench: Bench, say: Callable[[str], None] = lambda _: None) -> int:
     """Ask for what is due, then do every job that waits; returns how many were taken."""
     due(bench)
     done = 0
-    while (job := jobs.take(bench.database, bench.kinds, bench.lease_seconds)) is not None:
+    while (job := _next(bench)) is not None:
         say(f"{job.kind} {job.id}{f' of {job.project}' if job.project else ''}: {do(bench, job)}")
         done += 1
     return done
+
+
+def _next(bench: Bench) -> Job | None:
+    """A job that waits; while none does, clips are drawn that somebody is going to look at."""
+    job = jobs.take(bench.database, bench.kinds, bench.lease_seconds)
+    if job is None and bench.clips is not None and footage.ask_ahead(bench.database, bench.clips):
+        job = jobs.take(bench.database, bench.kinds, bench.lease_seconds)
+    return job
 
 
 def do(bench: Bench, job: Job) -> str:
@@ -70,7 +85,10 @@ def do(bench: Bench, job: Job) -> str:
             handler: Handler = getattr(import_module(module), name)
             result = handler(bench, job)
         kept = jobs.finish(bench.database, job, result)
-        return "done" if kept else "done too late: its lease had run out, so others have it"
+        if not kept:
+            return "done too late: its lease had run out, so others have it"
+        drawn = DRAWN.get(str(result.get("drawn"))) if isinstance(result, dict) else None
+        return f"done, {drawn}" if drawn else "done"
     except Refused as error:
         jobs.fail(bench.database, job, str(error), again=False)
         return f"refused: {error}"

@@ -16,6 +16,8 @@ class Record:
 
     environment: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    rate: float = 0.0
+    versions: Mapping[str, str] = field(default_factory=dict)
     starts: list[int] = field(default_factory=list)
     seeds: list[int] = field(default_factory=list)
     done: list[Step] = field(default_factory=list)
@@ -45,6 +47,8 @@ class Record:
         return Steps(
             environment=self.environment,
             options=self.options,
+            rate=self.rate,
+            versions=self.versions,
             actions=np.array([step.action for step in self.done[since:end]]),
             starts=np.array([start for start, _ in episodes], dtype=np.int64),
             seeds=np.array([seed for _, seed in episodes], dtype=np.int64),

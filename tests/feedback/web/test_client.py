@@ -2,15 +2,21 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
 import uvicorn
 
 from feedback.web.test_api import Desk
+from tercih.commands.serve import keeper_of
+from tercih.data import steps
+from tercih.data.steps import Steps, clip_of, read_steps, write_steps
 from tercih.feedback.client import ApiError, Client
 from tercih.feedback.questions import Question
+from tercih.feedback.web.door import LARGEST
 from tercih.records import Clip, Message, Text
 
 
@@ -120,3 +126,37 @@ def test_a_broken_connection_is_tried_again_with_the_same_key() -> None:
     assert len(Flaky.seen) == 3
     with pytest.raises(ConnectionError, match="cannot be reached after 2 tries"):
         Client(url=url, key="k", wait=0.01, tries=2).projects()
+
+
+def test_a_clip_of_another_machine(served: tuple[Desk, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its steps are checked before they are kept, under their digest; what comes back is what to ask about."""
+    desk, url = served
+    given = Steps(
+        environment="CartPole-v1", actions=np.zeros(3, int), starts=np.array([0]), seeds=np.array([1]), rate=50.0,
+        observations=np.zeros((3, 4)), following=np.zeros((3, 4)), rewards=np.ones(3),
+        terminated=np.zeros(3, bool), truncated=np.zeros(3, bool),
+    )  # fmt: skip
+    write_steps(tmp_path / "a.npz", given)
+    sent, folder = (tmp_path / "a.npz").read_bytes(), tmp_path / "clips"
+    client = Client(url=url, key=desk.keys["write"])
+    with pytest.raises(ApiError, match="start it with --clips FOLDER") as none:
+        client.put_clip(sent)
+    assert none.value.status == 409
+    desk.app.state.keep = keeper_of(folder)
+    clip = client.put_clip(sent, "policy 3")
+    assert clip == client.put_clip(sent, "policy 3") == clip_of(given, "policy 3")
+    assert [each.name for each in folder.iterdir()] == [f"{given.digest}.npz"]
+    assert read_steps(folder / clip.steps).digest == given.digest
+    write_steps(tmp_path / "b.npz", replace(given, rate=0.0))
+    for wrong, said in ((b"PK no archive", "holds no steps"), ((tmp_path / "b.npz").read_bytes(), "rate must be > 0"),
+                        (bytes(LARGEST), "holds no steps"), (b"", "")):  # fmt: skip
+        with pytest.raises(ApiError, match=said) as refused:
+            client.put_clip(wrong)
+        assert refused.value.status == 422
+    with pytest.raises(ApiError) as forbidden:
+        Client(url=url, key=desk.keys["label"]).put_clip(sent)
+    assert forbidden.value.status == 403
+    monkeypatch.setattr(steps, "MOST_SENT", 100)
+    with pytest.raises(ApiError, match="more than 100"):
+        client.put_clip(sent)
+    assert len(list(folder.iterdir())) == 1

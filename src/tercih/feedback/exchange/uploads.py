@@ -162,7 +162,7 @@ def _clip(each: Any, columns: Mapping[str, Any]) -> Clip:
             seconds=float(each["seconds"]),
             steps=str(each.get("steps", "")),
             origin=str(each.get("origin", "")),
-            columns=columns,
+            columns={**columns, **({"rate": float(each["rate"])} if "rate" in each else {})},
         )
     except KeyError as error:
         raise UploadError("upload.missing", name=error.args[0]) from None

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Body, Depends, Query, Request
 from fastapi.responses import StreamingResponse
 
 from tercih.feedback.events import since
@@ -13,9 +13,20 @@ from tercih.feedback.exchange.put import Asked, put
 from tercih.feedback.manage import suggest, withdraw
 from tercih.feedback.questions import Question
 from tercih.feedback.search import Filters, find_answers, find_questions
-from tercih.feedback.seats import Unknown
+from tercih.feedback.seats import QueueError, Unknown
 from tercih.feedback.web.api_projects import known as known_project
-from tercih.feedback.web.door import After, Day, Filter, Limit, ProjectName, QuestionId, database_of, need, queue_of
+from tercih.feedback.web.door import (
+    LARGEST,
+    After,
+    Day,
+    Filter,
+    Limit,
+    ProjectName,
+    QuestionId,
+    database_of,
+    need,
+    queue_of,
+)
 from tercih.feedback.web.keys import Key
 from tercih.feedback.web.schemas import QuestionIn, QuestionsIn, SuggestionIn, known
 
@@ -23,6 +34,7 @@ routes = APIRouter()
 Reads = Annotated[Key, Depends(need("read"))]
 Writes = Annotated[Key, Depends(need("write"))]
 AfterQuestion = Annotated[str, Query(max_length=20, pattern=r"^[A-Za-z0-9_-]*$")]
+Archive = Annotated[bytes, Body(media_type="application/octet-stream", max_length=LARGEST)]
 Step = Annotated[int | None, Query(ge=0, lt=2**31)]
 
 
@@ -34,6 +46,19 @@ def put_questions(request: Request, project: ProjectName, body: QuestionsIn, key
     asked = [_asked(each, place, settings.kind, settings.votes) for place, each in enumerate(body.questions)]
     taken = put(database_of(request), project, asked)
     return {"ids": [each.id for each in asked], "new": taken.questions}
+
+
+@routes.put("/clips", tags=["questions"], summary="Hand in a clip's steps (scope write)")
+def put_clip(request: Request, body: Archive, key: Writes) -> dict[str, Any]:
+    """An archive as `tercih.data.steps` writes it; what comes back is the item to ask about, before there is a video.
+    The same steps again change nothing."""
+    if request.app.state.keep is None:
+        raise QueueError("this server keeps no clips; start it with --clips FOLDER")
+    try:
+        clip = request.app.state.keep(body)
+    except ValueError as error:
+        raise ExchangeError(str(error)) from None
+    return {name: getattr(clip, name) for name in ("media", "digest", "seconds", "steps", "columns")}
 
 
 @routes.get("/projects/{project}/questions", tags=["questions"], summary="Find questions (scope read)")

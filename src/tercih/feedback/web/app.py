@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 STATIC = Path(__file__).parent / "static"
 MOST_BYTES = 1 << 20  # of a form
 MOST_UPLOAD = 64 << 20  # of a file of questions
+LARGER = {"/questions": MOST_UPLOAD, "/new": MOST_BYTES, "/api/clips": MOST_UPLOAD}
 
 
 class Entry(NamedTuple):
@@ -116,7 +117,11 @@ def create_app(
         routes=[*routes, *more, Mount("/static", StaticFiles(directory=STATIC))],
         middleware=[
             Middleware(Strict),
-            Middleware(Bounded, most=MOST_BYTES, larger={"/questions": MOST_UPLOAD, "/new": MOST_BYTES}),
+            Middleware(
+                Bounded,
+                most=MOST_BYTES,
+                larger=LARGER,
+            ),
         ],
         exception_handlers=dict.fromkeys((400, 404, 405, 413), wrong) | {Exception: wrong},
     )

@@ -1,6 +1,6 @@
 """What a rater sees of a question, and nothing else: neither who wrote an answer, nor the known answer, nor votes."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,10 @@ class Shown:
     plain: str = ""
     clip: str = ""
     seconds: float = 0.0
+    rate: float = 0.0
+    """Frames a second of a clip; 0 where nobody said."""
+    drawing: bool = False
+    """Its video is not there yet."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,15 +50,22 @@ class Card:
     suggestion: Suggestion | None
 
 
-def card_of(seat: Seat, clips: str) -> Card:
-    """`clips` is the address under which this seat's clips are served, by place."""
+def card_of(seat: Seat, clips: str, drawing: Collection[int] = ()) -> Card:
+    """`clips` is the address under which this seat's clips are served, by place; `drawing`: those not there yet."""
     spec, first = seat.spec, seat.items[0]
     evidence = spec.get("evidence", ())
     return Card(
         kind=seat.kind,
         prompt=turns_of(first.prompt, "user") if isinstance(first, Text) else (),
         shown=tuple(
-            Shown(place=place, letter=LETTERS[place], clip=f"{clips}/{place}", seconds=each.seconds)
+            Shown(
+                place=place,
+                letter=LETTERS[place],
+                clip=f"{clips}/{place}",
+                seconds=each.seconds,
+                rate=rate_of(each),
+                drawing=place in drawing,
+            )
             if isinstance(each, Clip)
             else Shown(
                 place=place,
@@ -71,6 +82,11 @@ def card_of(seat: Seat, clips: str) -> Card:
         labels=tuple(map(str, spec.get("labels", ("error",)))),
         suggestion=suggestion_of(seat) if seat.shown.get("suggestion") else None,
     )
+
+
+def rate_of(clip: Clip) -> float:
+    said = clip.columns.get("rate")
+    return float(said) if isinstance(said, int | float) and 0 < said <= 1000 else 0.0
 
 
 def turns_of(content: Content, role: str) -> Turns:

@@ -8,6 +8,7 @@ from typing import Any
 
 from starlette.responses import FileResponse, Response
 
+from tercih.feedback import footage
 from tercih.feedback.kinds import MOST_CHARACTERS, AnswerError
 from tercih.feedback.overlap import is_right
 from tercih.feedback.seats import Seat
@@ -72,7 +73,8 @@ def question(
     notes = training.notes(visit.site.database, seat.id) if seat.shown.get("notes_first") else ""
     member = training.entered(visit.site.database, seat.project, seat.rater)
     values: dict[str, Any] = {
-        "project": settings, "place": place, "card": card_of(seat, f"{place}/clips"), "version": seat.version,
+        "project": settings, "place": place, "card": card_of(seat, f"{place}/clips", drawing_of(visit, seat)),
+        "version": seat.version,
         "key": uuid.uuid4().hex, "undo_key": uuid.uuid4().hex, "wrong": wrong,
         "said": said or said_before(seat),
         "notes": notes, "seat": seat.id,
@@ -160,7 +162,7 @@ def feedback(visit: Visit) -> Response:
     return visit.page(
         "feedback.html",
         project=visit.site.queue.settings(seat.project),
-        card=replace(card_of(seat, f"/seats/{seat.id}/clips"), suggestion=None),
+        card=replace(card_of(seat, f"/seats/{seat.id}/clips", drawing_of(visit, seat)), suggestion=None),
         right=is_right(seat.answer, seat.spec),
         given=answer_in_words(seat, seat.answer or {}),
         expected=answer_in_words(seat, gold) if gold else None,
@@ -179,14 +181,22 @@ def clip(visit: Visit) -> Response:
     return clip_of(visit, visit.site.queue.look(visit.path["seat"], visit.who.rater))
 
 
+def drawing_of(visit: Visit, seat: Seat) -> frozenset[int]:
+    """The places of a question's clips that are still being drawn; they are asked for before anybody looks."""
+    folder = visit.site.clips
+    return frozenset() if folder is None else footage.ask_missing(visit.site.database, folder, seat.items)
+
+
 def clip_of(visit: Visit, seat: Seat) -> Response:
-    """By its place on the page: a file's name would tell what made it."""
+    """By its place on the page: a file's name would tell what made it. 202 while it is being drawn."""
     place, folder = visit.path["place"], visit.site.clips
     shown = seat.items[place] if place < len(seat.items) else None
     if folder is None or not isinstance(shown, Clip):
         raise Refused(404)
-    file = (folder / shown.media).resolve()
-    if not file.is_relative_to(folder.resolve()) or not file.is_file():
+    file = footage.video(folder, shown)
+    if file is None and footage.ask(visit.site.database, shown):
+        return Response(status_code=202, headers={"retry-after": "1"})
+    if file is None:
         raise Refused(404)
     return FileResponse(file, headers={"cache-control": "private, max-age=3600"})
 

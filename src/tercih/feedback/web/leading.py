@@ -18,7 +18,7 @@ from tercih.feedback.store import Store
 from tercih.feedback.web import oversight
 from tercih.feedback.web.cards import answer_in_words, card_of
 from tercih.feedback.web.forms import answer_of
-from tercih.feedback.web.labelling import clip_of
+from tercih.feedback.web.labelling import clip_of, drawing_of
 from tercih.feedback.web.labelling import fields as said
 from tercih.feedback.web.visits import Refused, Visit
 
@@ -219,7 +219,7 @@ def disputed(visit: Visit, status: int = 200, wrong: str = "") -> Response:
         "lead/disputed.html",
         status,
         project=settings,
-        card=card_of(seat, f"/lead/{settings.id}/dissent/{key}/clips"),
+        card=card_of(seat, f"/lead/{settings.id}/dissent/{key}/clips", drawing_of(visit, seat)),
         votes=[(vote["rater"], answer_in_words(seat, vote["answer"]), vote["answer"]) for vote in votes],
         place=f"/lead/{settings.id}/dissent/{key}",
         wrong=wrong,

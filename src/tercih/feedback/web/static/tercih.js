@@ -9,11 +9,11 @@
   const status = (text) => { document.getElementById("status").textContent = text || ""; };
 
   // Active seconds: while the page is seen, and something was done (or a clip played) within the last minute.
-  let active = 0, touched = Date.now();
+  let active = 0, touched = Date.now(), seen = false;  // seen: the clips have been played to their end
   const touch = () => { touched = Date.now(); };
   for (const kind of ["pointermove", "pointerdown", "keydown", "scroll", "wheel"]) addEventListener(kind, touch, { passive: true });
   setInterval(() => {
-    const plays = [...document.querySelectorAll("video")].some((video) => !video.paused);
+    const plays = !seen && [...document.querySelectorAll("video")].some((video) => !video.paused);
     if (document.visibilityState === "visible" && (plays || Date.now() - touched < 60000)) active += 0.25;
   }, 250);
 
@@ -126,12 +126,11 @@
 
   // Keys: an element names its own in data-keys.
   document.addEventListener("keydown", async (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || (event.repeat && event.key !== "." && event.key !== ",")) return;
     const writing = event.target.matches("textarea, select, input:not([type=radio]):not([type=checkbox])");
-    if (writing || (event.key === "Enter" && event.target.matches("button, a, summary, input"))) return;
+    if (writing || ((event.key === "Enter" || event.key === " ") && event.target.matches("button, a, summary, input"))) return;
     if (event.key.startsWith("Arrow") && event.target.matches("input, video")) return;
-    if (event.key === "p") return play();
-    const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+    const key = event.key === " " ? "Space" : event.key.length === 1 ? event.key.toLowerCase() : event.key;
     const wanted = [...document.querySelectorAll("#main [data-keys]")].find((each) => each.dataset.keys.split(" ").includes(key) && !each.closest("[hidden]"));
     if (!wanted) return;
     event.preventDefault();
@@ -139,10 +138,64 @@
     wanted.click();
     if (wanted.matches("input")) wanted.focus();
   });
-  const play = () => {
-    const videos = [...document.querySelectorAll("#main video")];
-    const stop = videos.some((video) => !video.paused);
-    for (const video of videos) { if (stop) video.pause(); else video.play(); }
+
+  // Clips: all of a page play in step, over and over, and go on and back by a frame.
+  const film = (bar) => {
+    const all = [...main().querySelectorAll("video")], once = main().querySelector("[data-live]");
+    const videos = () => all.filter((video) => !video.hidden && video.readyState);
+    const frame = (video) => 1 / (Number(video.dataset.rate) || 30);
+    const longest = () => videos().reduce((a, b) => (b.duration > a.duration ? b : a));
+    const seek = (video, at) => {
+      const to = Math.min(at, video.duration);
+      if (Math.abs(video.currentTime - to) > frame(video) / 4) video.currentTime = to;
+    };
+    const play = () => {
+      const over = videos().every((video) => video.ended);
+      for (const video of videos()) {
+        if (over) video.currentTime = 0;
+        if (over || !video.ended) video.play().catch(() => {});
+      }
+    };
+    const pause = () => { for (const video of videos()) video.pause(); };
+    let place = null;  // the frame they are to stand at: a video that has not come there yet may tell an earlier time
+    const step = (by) => {
+      if (!videos().length) return;
+      pause();
+      const last = (video) => Math.round(video.duration / frame(video)) - 1, lead = longest();
+      if (place === null) place = Math.floor(lead.currentTime / frame(lead));
+      place = Math.max(0, Math.min(Math.min(place, last(lead)) + by, last(lead)));
+      for (const video of videos()) video.currentTime = Math.min(place, last(video)) * frame(video) + 0.001;  // just within
+    };
+    const toggle = () => { begun = true; if (videos().some((video) => !video.paused)) pause(); else play(); };
+    for (const video of all) {
+      video.loop = false;
+      if (!once) {  // a browser's own controls lie over what stands on the ground
+        video.controls = false;
+        video.addEventListener("click", toggle);
+      }
+      const others = () => videos().filter((each) => each !== video);
+      for (const kind of ["pointerdown", "keydown", "play"]) video.addEventListener(kind, () => { place = null; });
+      video.addEventListener("play", () => { for (const each of others()) if (each.paused && !each.ended) each.play().catch(() => {}); });
+      video.addEventListener("pause", () => { if (!video.ended) for (const each of others()) each.pause(); });
+      video.addEventListener("seeking", () => { if (place === null && video.currentTime < video.duration - 2 * frame(video)) for (const each of others()) seek(each, video.currentTime); });
+      video.addEventListener("ended", () => { seen = true; if (!once && place === null && videos().every((each) => each.ended)) play(); });
+      video.addEventListener("timeupdate", () => {
+        if (video.paused || video.seeking || video !== longest()) return;
+        for (const each of others()) if (!each.ended && !each.seeking && Math.abs(each.currentTime - video.currentTime) > 2 * frame(each)) seek(each, video.currentTime);
+      });
+      video.addEventListener("canplay", () => begin());
+    }
+    // They begin by themselves once all are there, for those who do not mind movement.
+    let begun = Boolean(once) || matchMedia("(prefers-reduced-motion: reduce)").matches;
+    const begin = () => {
+      if (begun || !all.every((video) => video.readyState > 2 || (video.hidden && !video.dataset.late))) return;
+      begun = true;
+      play();
+    };
+    bar.querySelector("[data-play]").addEventListener("click", toggle);
+    for (const button of bar.querySelectorAll("[data-step]")) button.addEventListener("click", () => { begun = true; step(Number(button.dataset.step)); });
+    bar.hidden = false;
+    begin();
   };
 
   // Ranking: pick the next best one by one, or drag into order.
@@ -251,24 +304,51 @@
     area.form.addEventListener("submit", () => sessionStorage.removeItem(name));
     area.addEventListener("keydown", (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) area.form.requestSubmit(); });
   };
-  // A clip that this browser cannot play, or that is not there.
-  const unplayable = (video) => {
-    const said = video.nextElementSibling;
-    if (said) { said.hidden = false; video.hidden = true; }
+  // A clip that is still being drawn appears when it is there; one that cannot be played here says so.
+  const tell = (video, about) => {
+    for (const name of ["drawing", "unplayable"]) {
+      const said = video.parentElement.querySelector(`[data-${name}]`);
+      if (said) said.hidden = name !== about;
+    }
+    video.hidden = about !== "";
   };
-  document.addEventListener("error", (event) => { if (event.target.matches("video")) unplayable(event.target); }, true);
+  const missing = async (video) => {
+    let found = 0;
+    try { found = (await fetch(video.getAttribute("src"), { method: "HEAD", credentials: "same-origin" })).status; } catch { /* as if it were not there */ }
+    if (!video.isConnected) return;
+    const late = video.dataset.late;
+    if (found === 202 || (late && (!found || found > 499))) {
+      video.dataset.late = "yes";
+      tell(video, "drawing");
+      setTimeout(() => { if (video.isConnected) missing(video); }, 1000);
+    } else if (found === 200 && late) {
+      delete video.dataset.late;
+      tell(video, "");
+      video.load();
+    } else {
+      delete video.dataset.late;
+      tell(video, "unplayable");
+    }
+  };
+  document.addEventListener("error", (event) => { if (event.target.matches("video") && !event.target.dataset.late) missing(event.target); }, true);
+  document.addEventListener("loadeddata", (event) => { if (event.target.matches("video")) tell(event.target, ""); }, true);
 
   const fresh = () => {
     if (main().dataset.fresh) return;
     main().dataset.fresh = "yes";
     active = 0;
+    seen = false;
     ready = null;
     touch();
-    for (const video of main().querySelectorAll("video")) if (video.error) unplayable(video);
+    for (const video of main().querySelectorAll("video")) {
+      if (video.error) missing(video);
+      else if (video.readyState > 1) tell(video, "");
+    }
     const once = (selector, enhance) => { const found = main().querySelector(selector); if (found) enhance(found); };
     once("[data-ranking]", rank);
     once("[data-marks]", marking);
     once("[data-live]", live);
+    once("[data-film]", film);
     once("[data-draft]", draft);
     once("#latest", (latest) => latest.scrollIntoView());
   };
