@@ -5,7 +5,25 @@ A proof takes a `Lab` and, as its second argument, the method it is about: the r
 
 from collections.abc import Callable
 
-from tercih.conformance import best_of_n, bradley_terry, dapo, dpo, dr_grpo, grpo, gspo, plackett_luce, ppo, rloo, sft
+from tercih.conformance import (
+    airl,
+    apprenticeship,
+    bc,
+    best_of_n,
+    bradley_terry,
+    dagger,
+    dapo,
+    dpo,
+    dr_grpo,
+    gail,
+    grpo,
+    gspo,
+    max_ent_irl,
+    plackett_luce,
+    ppo,
+    rloo,
+    sft,
+)
 from tercih.conformance.checks import Findings
 from tercih.conformance.lab import Lab
 
@@ -21,4 +39,10 @@ PROOFS: dict[str, Callable[[Lab], Findings]] = {
     "gspo": gspo.prove,
     "dpo": dpo.prove,
     "best_of_n": best_of_n.prove,
+    "bc": bc.prove,
+    "dagger": dagger.prove,
+    "gail": gail.prove,
+    "airl": airl.prove,
+    "max_ent_irl": max_ent_irl.prove,
+    "apprenticeship": apprenticeship.prove,
 }

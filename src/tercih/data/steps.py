@@ -4,11 +4,13 @@ A NumPy archive (.npz, no pickle) of
 
     about          JSON: {"format": "tercih-steps-1", "environment": Gymnasium's id, "options": of its constructor}
     actions        (first + T, …)  every action since the first reset, also those before the clip
-    starts, seeds  (episodes,)     which action comes first after a reset, and the seed of that reset
+    starts, seeds  (episodes,)     which action comes first after a reset, and the seed of that reset; seeds (0,) where
+                                   nobody knows them, and so nobody can act the same again
     first          ()              which action is the clip's first; the clip is the last T steps
     observations   (T, …)          in which each of the clip's actions was chosen
     following      (T, …)          what each of them led to; the next row of `observations` but where an episode ended
-    rewards        (T,)            the environment's own, for evaluation and simulated people; raters never see them
+    rewards        (T,)            the environment's own, for evaluation and simulated people; raters never see them;
+                                   NaN where nobody knows them
     terminated, truncated  (T,)    whether the step ended its episode
     times          (T,)            seconds since the clip began at which people saw what the step led to; (0,) where
                                    nobody watched it live
@@ -73,8 +75,10 @@ class Steps:
         begin = self.starts.tolist()
         if begin[:1] != [0] or sorted(set(begin)) != begin or begin[-1] >= len(self.actions):
             raise StepsError(f"steps.starts must begin with 0, rise, and be among the actions, got {begin[:9]}")
-        if len(self.seeds) != len(begin) or np.any(self.seeds < 0):
-            raise StepsError("steps.seeds must hold one seed >= 0 for each of steps.starts")
+        if len(self.seeds) not in (0, len(begin)) or np.any(self.seeds < 0):
+            raise StepsError(
+                "steps.seeds must hold one seed >= 0 for each of steps.starts, or none where none is known"
+            )
         if self.actions.dtype.kind == "f" and not np.isfinite(self.actions).all():
             raise StepsError("steps.actions must be finite")
 

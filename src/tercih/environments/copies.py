@@ -47,6 +47,11 @@ class Rows:
             setattr(self, f"{name}_N", np.frombuffer(room, kind).reshape(shape)[which])
 
 
+def seed_of(seed: int, n: int, episode: int) -> int:
+    """What episode number `episode` of copy `n` is reset with."""
+    return int(np.random.SeedSequence([seed, n, episode]).generate_state(1)[0])
+
+
 class Copies:
     """Copies `first`, `first` + 1, … Episode e of copy n is reset with a seed that depends on (`seed`, n, e) alone."""
 
@@ -85,6 +90,6 @@ class Copies:
 
     def _begin(self, n: int) -> Array:
         episode, self.episode_N[n] = self.episode_N[n], self.episode_N[n] + 1
-        seed = int(np.random.SeedSequence([self.seed, self.first + n, episode]).generate_state(1)[0])
+        seed = seed_of(self.seed, self.first + n, episode)
         self.keepers[n].began(seed)
         return self.worlds[n].reset(seed)
