@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tercih.data import imitation, minari
-from tercih.data.steps import Steps, StepsError, read_steps, write_steps
+from tercih.data.steps import PER_STEP, Steps, StepsError, read_steps, write_steps
 from tercih.data.trajectories import Trajectory, joined, steps_of
 
 
@@ -76,7 +76,7 @@ def test_joined_clips_keep_their_steps_and_episodes() -> None:
     whole = steps_of([episode(3, seed=1), episode(2, begin=100, seed=2)], "CartPole-v1")
     clip = Steps(
         environment="CartPole-v1", actions=whole.actions, starts=whole.starts, seeds=whole.seeds, first=2,
-        **{name: getattr(whole, name)[2:] for name in ("observations", "following", "rewards", "terminated", "truncated")},
+        **{name: getattr(whole, name)[2:] for name in PER_STEP},
     )  # fmt: skip
     both = joined([clip, whole])
     assert both.starts.tolist() == [0, 1, 3, 6]
