@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from agents.test_clips import rollout
-from tercih.agents.clips import clip_steps
+from tercih.agents.clip_steps import clip_steps
 from tercih.data.steps import keep_steps, write_steps
 from tercih.environments.control import World
 from tercih.environments.worlds import Worlds

@@ -23,7 +23,7 @@ TRAINER = """
 import hashlib, os, pickle, sys, time
 from pathlib import Path
 import numpy as np
-from tercih.agents.clips import clip_steps
+from tercih.agents.clip_steps import clip_steps
 from tercih.environments.worlds import Worlds
 from tercih.feedback.questions import Question
 from tercih.recipes.ask_live import LivePeople

@@ -6,14 +6,20 @@ A proof takes a `Lab` and, as its second argument, the method it is about: the r
 from collections.abc import Callable
 
 from tercih.conformance import (
+    airl,
+    apprenticeship,
+    bc,
     best_of_n,
     bradley_terry,
+    dagger,
     dapo,
     dpo,
     dr_grpo,
     from_preferences,
+    gail,
     grpo,
     gspo,
+    max_ent_irl,
     plackett_luce,
     ppo,
     rloo,
@@ -35,4 +41,10 @@ PROOFS: dict[str, Callable[[Lab], Findings]] = {
     "dpo": dpo.prove,
     "best_of_n": best_of_n.prove,
     "from_preferences": from_preferences.prove,
+    "bc": bc.prove,
+    "dagger": dagger.prove,
+    "gail": gail.prove,
+    "airl": airl.prove,
+    "max_ent_irl": max_ent_irl.prove,
+    "apprenticeship": apprenticeship.prove,
 }

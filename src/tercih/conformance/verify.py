@@ -18,6 +18,7 @@ from tercih.algorithms import METHODS
 from tercih.conformance import PROOFS
 from tercih.conformance.checks import Check, Findings
 from tercih.conformance.lab import Lab
+from tercih.environments.control import MISSING, ControlError
 from tercih.train import TrainingError
 
 CHECKS = ("identity", "ordering", "negative_control", "ablation")
@@ -94,6 +95,10 @@ def prove(name: str, lab: Lab) -> Row:
         findings, reason = PROOFS[name](lab), ""
     except TrainingError as error:
         findings, reason = None, str(error)
+    except ControlError as error:
+        if str(error) != MISSING:
+            raise
+        return Row(method=name, status="blocked", reason="needs Gymnasium")
     return Row(
         method=name,
         status="passed" if findings and findings.passed else "failed",

@@ -6,13 +6,15 @@ A NumPy archive (.npz, no pickle) of
                    "rate": steps a second of the environment's own time, 0 where unknown, "versions": {package: version}
                    of what simulated}
     actions        (first + T, …)  every action since the first reset or since `state`, also those before the clip
-    starts, seeds  (episodes,)     which action comes first after a reset, and the seed of that reset
+    starts, seeds  (episodes,)     which action comes first after a reset, and the seed of that reset; seeds (0,) where
+                                   nobody knows them, and so nobody can act the same again
     state          (bytes,)        in place of the first reset: the simulator's state in which the first action was
                                    taken, as `environments/states.py` keeps it: JSON, its bytes as {"base64": …}
     first          ()              which action is the clip's first; the clip is the last T steps
     observations   (T, …)          in which each of the clip's actions was chosen
     following      (T, …)          what each of them led to; the next row of `observations` but where an episode ended
-    rewards        (T,)            the environment's own, for evaluation and simulated people; raters never see them
+    rewards        (T,)            the environment's own, for evaluation and simulated people; raters never see them;
+                                   NaN where nobody knows them
     terminated, truncated  (T,)    whether the step ended its episode; both false before a reset: the end was hidden
                                    from the learner, and `following` is the new episode's first observation
     times          (T,)            seconds since the clip began at which people saw what the step led to; (0,) where
@@ -89,8 +91,10 @@ class Steps:
         if not rises or (begin[:1] == [0]) == (self.state is not None):
             how = "must begin with 0" if self.state is None else "must not begin with 0, where the state is,"
             raise StepsError(f"steps.starts {how}, rise, and be among the actions, got {begin[:9]}")
-        if len(self.seeds) != len(begin) or np.any(self.seeds < 0):
-            raise StepsError("steps.seeds must hold one seed >= 0 for each of steps.starts")
+        if len(self.seeds) not in (0, len(begin)) or np.any(self.seeds < 0):
+            raise StepsError(
+                "steps.seeds must hold one seed >= 0 for each of steps.starts, or none where none is known"
+            )
         if self.actions.dtype.kind == "f" and not np.isfinite(self.actions).all():
             raise StepsError("steps.actions must be finite")
         if not 0 <= self.rate <= 1000:

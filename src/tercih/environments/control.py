@@ -133,7 +133,10 @@ class World:
 
 
 def replay(world: World, actions: Sequence[Any] | Array, starts: Array, seeds: Array) -> Iterator[Step]:
-    """Act these actions again, with a reset before each of `starts`; a ControlError where an episode ends early."""
+    """Act these actions again, with a reset before each of `starts`; a ControlError where an episode ends early, or
+    where nobody knows the seeds."""
+    if not len(seeds):
+        raise ControlError(f"these steps of {world.id} tell no seeds, so they cannot be acted again; record them anew")
     resets = dict(zip(starts.tolist(), seeds.tolist(), strict=True))
     over = False
     for at, action in enumerate(actions):

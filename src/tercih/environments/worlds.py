@@ -190,7 +190,7 @@ class Worlds:
                 f" {space.dtype}, got {given_N.shape} and {given_N.dtype}"
             )
         given_N = given_N.astype(space.dtype)
-        low, high = _bounds(space)
+        low, high = bounds(space)
         inside_N = ((given_N >= low) & (given_N <= high)).reshape(self.count, -1).all(1)
         if not inside_N.all():
             n = int(inside_N.argmin())
@@ -209,7 +209,7 @@ class Worlds:
                 )
 
 
-def _bounds(space: Any) -> tuple[Any, Any]:
+def bounds(space: Any) -> tuple[Any, Any]:
     """The smallest and the largest action, of spaces that are one array."""
     match type(space).__name__:
         case "Box":

@@ -133,6 +133,13 @@ class ActorCritic(nn.Module):
         inside: NDArray[Any] = np.clip(shaped, space.low, space.high).astype(space.dtype, copy=False)
         return inside
 
+    def as_drawn(self, action_B: NDArray[Any]) -> Tensor:
+        """The environment's actions as `act` draws them: `for_environment` undone, for those inside the bounds."""
+        device = self.shift_O.device
+        if self.discrete:
+            return torch.as_tensor(action_B - self.action_space.start, dtype=torch.long, device=device)
+        return torch.as_tensor(action_B, dtype=self.shift_O.dtype, device=device).reshape(len(action_B), -1)
+
     @torch.no_grad()
     def observe(self, observation_B: Tensor) -> None:
         """More of what observations look like; changes what the networks read from now on."""
