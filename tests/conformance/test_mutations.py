@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
+from conformance.mutants_of_signals import SIGNALS
 from tercih.algorithms import grpo as grpo_module
 from tercih.algorithms import gspo as gspo_module
 from tercih.algorithms import ppo as ppo_module
@@ -487,6 +488,7 @@ MUTANTS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
             "best of two": best_of_two,
         },
     ),
+    **SIGNALS,
 }
 
 

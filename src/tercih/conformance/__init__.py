@@ -5,7 +5,22 @@ A proof takes a `Lab` and, as its second argument, the method it is about: the r
 
 from collections.abc import Callable
 
-from tercih.conformance import best_of_n, bradley_terry, dapo, dpo, dr_grpo, grpo, gspo, plackett_luce, ppo, rloo, sft
+from tercih.conformance import (
+    best_of_n,
+    bradley_terry,
+    coach,
+    dapo,
+    dpo,
+    dr_grpo,
+    grpo,
+    gspo,
+    pessimistic_mle,
+    plackett_luce,
+    ppo,
+    rloo,
+    sft,
+    tamer,
+)
 from tercih.conformance.checks import Findings
 from tercih.conformance.lab import Lab
 
@@ -21,4 +36,7 @@ PROOFS: dict[str, Callable[[Lab], Findings]] = {
     "gspo": gspo.prove,
     "dpo": dpo.prove,
     "best_of_n": best_of_n.prove,
+    "pessimistic_mle": pessimistic_mle.prove,
+    "tamer": tamer.prove,
+    "coach": coach.prove,
 }
