@@ -3,14 +3,18 @@
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tercih.agents.beyond import beyond_loss
 from tercih.agents.coach import Coach, CoachLearner
 from tercih.agents.live import Heard, Press, Shown
 from tercih.agents.tamer import Tamer, TamerLearner
-from tercih.conformance import coach, pessimistic_mle, tamer
+from tercih.conformance import beyond, coach, overrides, pessimistic_mle, shaping, tamer
+from tercih.environments.override import Guarded
 from tercih.rewards.pessimism import Ellipsoid, PessimisticMLE
+from tercih.rewards.shaping import Shaping
 
 
 class Hopeful(PessimisticMLE):
@@ -94,6 +98,43 @@ def learning(settings: type[Any], learner: type[Any]) -> type[Any]:
     return Replaced
 
 
+class Undiscounted(Shaping):
+    """Φ(s') − Φ(s), whatever the discount."""
+
+    def __call__(self, observation: Any, action: Any, following: Any) -> Any:
+        return Shaping(self.potential, 1.0, self.ends)(observation, action, following)
+
+
+class Backwards(Shaping):
+    def __call__(self, observation: Any, action: Any, following: Any) -> Any:
+        return -Shaping.__call__(self, observation, action, following)
+
+
+class Onlooker(Guarded):
+    """Writes down what should have been done, and lets it pass."""
+
+    def step(self, action_N: Any) -> Any:
+        self.log.add(self.observation_N, action_N, self.instead(self.observation_N, np.asarray(action_N)))
+        return super(Guarded, self).step(action_N)
+
+
+class Lenient(Guarded):
+    """Without the penalty."""
+
+    def __init__(self, *about: Any, **more: Any) -> None:
+        super().__init__(*about, **more | {"penalty": 0.0})
+
+
+def other_way(learned_N2T: Tensor, measured_N2T: Tensor, target_N3: Tensor) -> Tensor:
+    """The offset with its sign turned round."""
+    return beyond_loss(learned_N2T, -measured_N2T, target_N3)
+
+
+def first_step(learned_N2T: Tensor, measured_N2T: Tensor, target_N3: Tensor) -> Tensor:
+    """Only the first step of what is measured."""
+    return beyond_loss(learned_N2T, measured_N2T[..., :1], target_N3)
+
+
 SIGNALS: dict[str, tuple[Any, dict[str, Any]]] = {
     "pessimistic_mle": (
         pessimistic_mle.prove,
@@ -116,5 +157,14 @@ SIGNALS: dict[str, tuple[Any, dict[str, Any]]] = {
             "takes nothing back": learning(Coach, Keeps),
             "half the delay": learning(Coach, Sooner),
         },
+    ),
+    "shaping": (
+        shaping.prove,
+        {"not a difference": shaping.bonus_alone, "undiscounted": Undiscounted, "sign": Backwards},
+    ),
+    "overrides": (overrides.prove, {"only watches": Onlooker, "no penalty": Lenient}),
+    "beyond": (
+        beyond.prove,
+        {"no offset": beyond.without_offset, "offset turned round": other_way, "one step of it": first_step},
     ),
 }

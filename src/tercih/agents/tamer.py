@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from tercih.agents.live import Heard, Shown, Taught
 from tercih.agents.networks import mlp
+from tercih.environments.control import Array
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,7 +86,7 @@ class TamerLearner(Taught):
                 f"Deep TAMER chooses among Discrete actions, got {action_space}; COACH takes a Box of them"
             )
         self.settings = settings
-        self.categories, inputs = _inputs(observation_space)
+        self.categories, inputs = read_as(observation_space)
         self.first, self.type = int(action_space.start), action_space.dtype.type
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -157,10 +158,7 @@ class TamerLearner(Taught):
 
     def numbers(self, observations: list[Any]) -> Tensor:
         """(B, inputs)."""
-        read_B = torch.as_tensor(np.array(observations))
-        if self.categories:
-            return F.one_hot(read_B.long(), self.categories).float()
-        return read_B.float().flatten(1)
+        return numbers_of(np.array(observations), self.categories)
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -185,10 +183,16 @@ class TamerLearner(Taught):
 COLUMNS = ("id_B", "seen_B", "action_B", "said_B", "weight_B")
 
 
-def _inputs(space: Any) -> tuple[int, int]:
+def read_as(space: Any) -> tuple[int, int]:
     """How many categories an observation has (0: it is numbers), and how many numbers are read of it."""
     if type(space).__name__ == "Discrete" and space.start == 0:
         return int(space.n), int(space.n)
     if type(space).__name__ != "Box" or len(space.shape) > 2:
         raise ValueError(f"observations of {space} cannot be read by this small network: wrap the environment")
     return 0, math.prod(space.shape)
+
+
+def numbers_of(observation_B: Array, categories: int) -> Tensor:
+    """Observations as a small network reads them, (B, inputs)."""
+    read_B = torch.as_tensor(observation_B)
+    return F.one_hot(read_B.long(), categories).float() if categories else read_B.float().flatten(1)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from tercih.conformance import (
     best_of_n,
+    beyond,
     bradley_terry,
     coach,
     dapo,
@@ -14,11 +15,13 @@ from tercih.conformance import (
     dr_grpo,
     grpo,
     gspo,
+    overrides,
     pessimistic_mle,
     plackett_luce,
     ppo,
     rloo,
     sft,
+    shaping,
     tamer,
 )
 from tercih.conformance.checks import Findings
@@ -39,4 +42,7 @@ PROOFS: dict[str, Callable[[Lab], Findings]] = {
     "pessimistic_mle": pessimistic_mle.prove,
     "tamer": tamer.prove,
     "coach": coach.prove,
+    "shaping": shaping.prove,
+    "overrides": overrides.prove,
+    "beyond": beyond.prove,
 }
