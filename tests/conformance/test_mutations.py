@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from conformance.imitators import IMITATORS
+from conformance.mutants_of_signals import SIGNALS
 from tercih.algorithms import grpo as grpo_module
 from tercih.algorithms import gspo as gspo_module
 from tercih.algorithms import ppo as ppo_module
@@ -489,6 +490,7 @@ MUTANTS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         },
     ),
     **IMITATORS,
+    **SIGNALS,
 }
 
 

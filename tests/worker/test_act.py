@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tercih.commands.worker import Worker, main
 from tercih.config import ConfigError
@@ -17,6 +18,7 @@ from tercih.feedback.acts import Signal
 from tercih.feedback.exchange.export import items_of, rows
 from tercih.feedback.projects import Project, make_project
 from tercih.feedback.store import Store
+from tercih.worker.agents import AGENTS
 from tercih.worker.bench import Bench, work
 from tercih.worker.clip import render
 
@@ -115,7 +117,7 @@ def test_what_goes_wrong_is_told(store: Store, act: int, tmp_path: Path) -> None
     [
         ({"environment": "Nowhere-v0"}, "'Nowhere-v0' cannot be made here"),
         ({"environment": "antigravity:Nowhere-v0"}, "without a module"),
-        ({"agent": "os:abort"}, "this worker's agents are random, not 'os:abort'"),
+        ({"agent": "os:abort"}, "this worker's agents are random, coach, tamer, not 'os:abort'"),
         ({"steps": 10**9}, "steps must be in"),
         ({"frames_per_second": 0}, "frames_per_second must be in"),
     ],
@@ -151,3 +153,69 @@ def test_agents_are_named_on_the_command_line(store: Store, act: int, tmp_path: 
     assert acts.look(store.database, act, "ann").state == "waiting"
     acts.end(store.database, act, "ann")
     main(Worker(agent="tercih.worker.agents:Random", **where))  # type: ignore[arg-type]
+
+
+def side_pressing(store: Store, act: int, clips: Path) -> Callable[[acts.Act], bool]:
+    """A scripted person who sees how the pole is moved, a little late, and wants it always to go right."""
+    seen: list[int] = []
+
+    def rater(now: acts.Act) -> bool:
+        if now.step > 0 and now.step not in seen and MOVES[now.step - 1 : now.step]:
+            seen.append(now.step)
+            value = 1 if MOVES[now.step - 1] == 1 else -1
+            mark = f"{act}-{now.step}"
+            acts.press(store.database, act, "ann", value=value, step=now.step, seconds=now.seconds + 0.3, mark=mark)
+        return False
+
+    return rater
+
+
+MOVES: list[int] = []
+
+
+@pytest.mark.parametrize("name", ["coach", "tamer"])
+def test_presses_teach_it_and_what_it_learned_outlives_the_worker(
+    store: Store, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over the real store: pressed at, heard, learned, saved; the next worker's agent begins where this one ended."""
+    make_project(store.database, POLE)
+    made: list[Any] = []
+    began: list[float] = []
+
+    def watched(world: World, seed: int) -> Any:
+        made.append(AGENTS[name](world, seed))
+        began.append(leaning(made[-1]))
+        MOVES.clear()
+        choose = made[-1].choose
+
+        def told(observation: Any) -> Any:
+            MOVES.append(int(choose(observation)))
+            return MOVES[-1]
+
+        made[-1].choose = told
+        return made[-1]
+
+    def leaning(agent: Any) -> float:
+        """How much it would rather go right than left, standing still."""
+        network = agent.network if name == "tamer" else lambda x: agent.policy.actor(agent.policy._hidden(x)[0])
+        left, right = network(torch.zeros(1, 4))[0].tolist()
+        return right - left
+
+    bench = Bench(database=store.database, clips=tmp_path, agents={name: watched}, agent=name)
+    act = acts.start(store.database, POLE, "ann")
+    played(store, act, side_pressing(store, act, tmp_path), bench)
+    heard = made[0].heard
+    assert heard > 20
+    (folder,) = (tmp_path / "agents").iterdir()
+    assert name in folder.name
+
+    def killed(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    act = acts.start(store.database, POLE, "ann")
+    with monkeypatch.context() as patch:
+        patch.setattr(acts, "show", killed)
+        with pytest.raises(KeyboardInterrupt):
+            work(bench)
+    assert made[1].heard == heard
+    assert leaning(made[1]) == leaning(made[0]) > began[0] + 0.01

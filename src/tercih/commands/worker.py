@@ -38,7 +38,8 @@ class Worker:
     clips: Path | None = None
     """The folder of clips: the one that `tercih serve --clips` names."""
     agent: str = "random"
-    """What acts before raters: random, or MODULE:FUNCTION or FILE.py:FUNCTION of yours, called with (world, seed)."""
+    """What acts before raters: random; coach or tamer, which learn from what raters press; or MODULE:FUNCTION or
+    FILE.py:FUNCTION of yours, called with (world, seed)."""
     lease_seconds: float = jobs.LEASE_SECONDS
     """After how long without a sign of life another worker takes a job."""
     every: float = 2.0

@@ -10,7 +10,9 @@ from tercih.conformance import (
     apprenticeship,
     bc,
     best_of_n,
+    beyond,
     bradley_terry,
+    coach,
     dagger,
     dapo,
     dpo,
@@ -20,10 +22,14 @@ from tercih.conformance import (
     grpo,
     gspo,
     max_ent_irl,
+    overrides,
+    pessimistic_mle,
     plackett_luce,
     ppo,
     rloo,
     sft,
+    shaping,
+    tamer,
 )
 from tercih.conformance.checks import Findings
 from tercih.conformance.lab import Lab
@@ -47,4 +53,10 @@ PROOFS: dict[str, Callable[[Lab], Findings]] = {
     "airl": airl.prove,
     "max_ent_irl": max_ent_irl.prove,
     "apprenticeship": apprenticeship.prove,
+    "pessimistic_mle": pessimistic_mle.prove,
+    "tamer": tamer.prove,
+    "coach": coach.prove,
+    "shaping": shaping.prove,
+    "overrides": overrides.prove,
+    "beyond": beyond.prove,
 }

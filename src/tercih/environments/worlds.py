@@ -7,7 +7,7 @@ The copies may be spread over processes; the numbers are the same.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,7 +86,7 @@ class Worlds:
             self.close()
             raise
 
-    def __enter__(self) -> "Worlds":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tercih.agents.live import Taught
 from tercih.data.steps import write_steps, write_whole
 from tercih.environments.control import ControlError, World
 from tercih.environments.video import Video
@@ -19,6 +20,7 @@ from tercih.feedback.projects import MOST_STEPS
 from tercih.records import Clip
 from tercih.worker.bench import Bench, Refused, needed
 from tercih.worker.clip import within
+from tercih.worker.learned import Learned
 from tercih.worker.record import Record
 
 WIDEST = 480  # pixels of a frame on its way to a rater
@@ -59,6 +61,9 @@ def _act(bench: Bench, job: Job, key: int) -> int:
         with World(record.environment, render=True) as world:
             record.rate, record.versions = world.rate, world.versions
             agent = bench.agents[name](world, int(seed))
+            learned = None
+            if isinstance(agent, Taught):
+                learned = Learned(bench.clips, job.project, name, record.environment, agent)
             record.reset(int(seed))
             observation = world.reset(int(seed))
             began = saved = clock.monotonic()
@@ -82,7 +87,13 @@ def _act(bench: Bench, job: Job, key: int) -> int:
                     observation = world.reset(record.seeds[-1])
                 if clock.monotonic() - saved > SAVE_EVERY:
                     write_steps(within(bench.clips, steps_file), record.steps())
+                    if learned:
+                        learned.save()
                     saved = clock.monotonic()
+            if last := acts.signals_since(bench.database, key, heard):
+                agent.hear(last)
+            if learned:
+                learned.save()
         clip = None
         if record.done:
             write_steps(within(bench.clips, steps_file), record.steps())

@@ -6,7 +6,7 @@ Others are named on the worker's own command line, never by a job: a job could t
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from tercih.environments.control import World
+from tercih.environments.control import ControlError, World
 from tercih.feedback.acts import Signal
 
 
@@ -35,4 +35,26 @@ class Random:
         return self.space.sample()
 
 
-AGENTS: Mapping[str, Maker] = {"random": Random}
+def coach(world: World, seed: int) -> Agent:
+    """Learns from what raters press, as `tercih.agents.coach` says."""
+    from tercih.agents.coach import Coach  # torch, which a worker without it does not need
+
+    return _learner(Coach(), world, seed)
+
+
+def tamer(world: World, seed: int) -> Agent:
+    """Learns from what raters press, as `tercih.agents.tamer` says; for Discrete actions."""
+    from tercih.agents.tamer import Tamer
+
+    return _learner(Tamer(), world, seed)
+
+
+def _learner(settings: Any, world: World, seed: int) -> Agent:
+    try:
+        learner: Agent = settings.learner(world.env.observation_space, world.env.action_space, seed=seed)
+    except ValueError as error:
+        raise ControlError(str(error)) from error
+    return learner
+
+
+AGENTS: Mapping[str, Maker] = {"random": Random, "coach": coach, "tamer": tamer}
