@@ -100,10 +100,11 @@ def main(config: ControlPPO) -> dict[str, Any]:
                 policy = data.collector
             trained = data if config.labels else policy
             run.stage("policy", "Ask and train", lambda folder: train(run, folder, trained, settings))
-    run.stage("evaluation", "Evaluate", lambda folder: _evaluate(folder, task, policy.policy.likeliest, config.seed))
+    run.stage("evaluation", "Evaluate", lambda folder: compare(folder, task, policy.policy.likeliest, config.seed))
     found = read_json(run.folder / "evaluation" / "returns.json")
     summary = {
-        "environment": config.environment, "labels": settings.schedule.labels if config.labels else 0, "control": config.control, "seed": config.seed,
+        "environment": config.environment, "labels": settings.schedule.labels if config.labels else 0,
+        "control": config.control, "seed": config.seed,
         "steps": settings.rollouts * settings.copies * settings.length, "return": found["policy"],
         "random": found["random"], "minutes": round(run.minutes, 2), "peak_rss_mb": peak_rss_mb(),
     }  # fmt: skip
@@ -112,7 +113,8 @@ def main(config: ControlPPO) -> dict[str, Any]:
     return summary
 
 
-def _evaluate(folder: Path, task: ControlTask, act: Any, seed: int) -> str:
+def compare(folder: Path, task: ControlTask, act: Any, seed: int) -> str:
+    """returns.json: what the trained policy earns, and what chance does."""
     found = {"policy": evaluate(task, act, seed), "random": evaluate(task, at_random(task, seed), seed)}
     write_json(folder / "returns.json", found)
     return f"return {found['policy']['value']:.1f}, at random {found['random']['value']:.1f}"
