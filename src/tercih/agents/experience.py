@@ -5,7 +5,7 @@ Shape suffixes here: T steps of N copies, B = T·N steps without order, O number
 action.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tercih.batches import AnyBatch, Mean
 from tercih.environments.control import Array
-from tercih.environments.worlds import Worlds
+from tercih.environments.worlds import Steps, Worlds
 from tercih.models.control import FAR, ActorCritic
 from tercih.models.running import Running
 from tercih.rewards.steps import StepReward, rewarded
@@ -97,6 +97,17 @@ class Played:
         return {f.name.removesuffix("_TN"): getattr(self, f.name) for f in fields(self)[:7]}
 
 
+def step_of(observation_N: Array, action_N: Array, made: Steps) -> tuple[Array, ...]:
+    """One step of every copy, in the order of `Played`."""
+    return observation_N, action_N, made.following_N, made.reward_N, made.terminated_N, made.truncated_N, made.ended_N
+
+
+def stacked(kept: Sequence[tuple[Array, ...]]) -> dict[str, Any]:
+    """Those steps as the arrays of `Played`."""
+    names = [f.name for f in fields(Played)[:7]]
+    return {name: np.stack(of_steps) for name, of_steps in zip(names, zip(*kept, strict=True), strict=True)}
+
+
 @dataclass(kw_only=True)
 class Collector:
     """`steps` rollouts of `length` steps in every copy; number s is a pure function of the weights, the seed, s, and of
@@ -152,17 +163,14 @@ class Collector:
         dice = torch.Generator().manual_seed(seed)
         with span("generate"):
             noise_TNA = policy.noise(self.length, len(worlds), dice=dice).to(policy.shift_O.device)
-            kept: list[tuple[Any, ...]] = []
+            kept: list[tuple[Array, ...]] = []
             drawn, ended = [], []
             for noise_NA in noise_TNA:
                 action_N = policy.act(policy.numbers(observation_N), noise_NA)
                 done_N = policy.for_environment(action_N)
                 made = worlds.step(done_N)
                 drawn.append(action_N)
-                kept.append((
-                    observation_N, done_N, made.following_N, made.reward_N, made.terminated_N, made.truncated_N,
-                    made.ended_N,
-                ))  # fmt: skip
+                kept.append(step_of(observation_N, done_N, made))
                 observation_N = made.observation_N
                 self.return_N += made.reward_N
                 self.length_N += 1
@@ -171,12 +179,8 @@ class Collector:
                     self.return_N[n] = self.length_N[n] = 0
         count = torch.tensor(float(len(ended)))
         sums = torch.tensor(ended, dtype=torch.float64).reshape(-1, 2).sum(0)
-        names = ("observation", "action", "following", "reward", "terminated", "truncated", "ended")
-        arrays: dict[str, Any] = {
-            f"{name}_TN": np.stack(of_steps) for name, of_steps in zip(names, zip(*kept, strict=True), strict=True)
-        }
         finished = {"return": (sums[0], count), "episode_length": (sums[1], count)}
-        return Played(**arrays, drawn_TN=torch.stack(drawn), finished=finished)
+        return Played(**stacked(kept), drawn_TN=torch.stack(drawn), finished=finished)
 
     def experience(self, played: Played) -> Experience:
         """The same as the networks read it, with the reward that is learned from."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tercih.agents.replay import Replay, Transitions
 from tercih.environments.control import Array
-from tercih.environments.worlds import Worlds
+from tercih.environments.worlds import Steps, Worlds
 from tercih.rewards.steps import StepReward, rewarded
 from tercih.spans import span
 from tercih.train import run
@@ -56,8 +56,9 @@ class OffPolicy:
     """An agent in its copies of an environment, with what it remembers. `step` takes `row` transitions and learns.
 
     `reward` stands in for the environment's, which then only tells how an episode went (`return`). It may be replaced
-    at any time; `relabel` then judges anew what is remembered. The state holds the environment's, so
-    that who goes on from it ends with the same bits.
+    at any time; `relabel` then judges anew what is remembered. `afresh` judges what is sampled every time that it is,
+    and is for rewards that change all the time. `watch` is told of every step: what was observed, what was done and
+    what came of it. The state holds the environment's, so that who goes on from it ends with the same bits.
     """
 
     def __init__(
@@ -76,6 +77,8 @@ class OffPolicy:
         self.return_N, self.learned_N = np.zeros(copies), np.zeros(copies)
         self.length_N = np.zeros(copies, dtype=np.int64)
         self.metrics: dict[str, float] = {}
+        self.afresh: StepReward | None = None
+        self.watch: Callable[[Array, Array, Steps], None] | None = None
 
     def step(self, step: int) -> dict[str, float]:
         """`row` transitions and the updates due; the means of metrics over them, returns over the episodes that ended.
@@ -88,7 +91,7 @@ class OffPolicy:
                 self._act(ended)
             if self.taken >= agent.starts and self.taken // copies % agent.update_every == 0:
                 with span("optimiser"):
-                    measured += [self._update() for _ in range(agent.updates)]
+                    measured += [self.update() for _ in range(agent.updates)]
         returns, learned, lengths = np.array(ended).reshape(-1, 3).T
         self.metrics = {"episodes": float(len(ended))}
         if ended:
@@ -115,6 +118,8 @@ class OffPolicy:
         before_N = self.observation_N
         action_N = self.learner.explore(torch.as_tensor(before_N, device=self.device), self.taken).numpy(force=True)
         made = self.worlds.step(action_N)
+        if self.watch is not None:
+            self.watch(before_N, action_N, made)
         reward_N = made.reward_N
         if self.reward is not None:
             with span("score"):
@@ -129,9 +134,12 @@ class OffPolicy:
             ended.append((self.return_N[n], self.learned_N[n], self.length_N[n]))
             self.return_N[n] = self.learned_N[n] = self.length_N[n] = 0
 
-    def _update(self) -> dict[str, Tensor]:
+    def update(self) -> dict[str, Tensor]:
+        """One update from what is remembered."""
         agent = self.agent
-        return self.learner.update(self.replay.sample(agent.batch, gamma=agent.gamma, n_step=agent.n_step))
+        return self.learner.update(
+            self.replay.sample(agent.batch, gamma=agent.gamma, n_step=agent.n_step, reward=self.afresh)
+        )
 
     def state_dict(self) -> dict[str, Any]:
         return {

@@ -42,19 +42,16 @@ class Answers(Protocol):
 
 
 @dataclass(kw_only=True)
-class FromPreferences:
-    """The rollouts of a `collector`, rewarded by what `learner` has learned from `answers` so far.
+class Asking:
+    """Clips put to `answers`, and what `learner` is told of them.
 
-    Clips of `clip` steps are compared as the `schedule` says. Of `candidates` times as many pairs as are asked, those
-    whose difference the members disagree about most are chosen (§2.2.4), a share `random_share` at random: from these
-    alone it can be told what choosing is worth.
+    Of `candidates` times as many pairs as are asked, those whose difference the members disagree about most are chosen
+    (§2.2.4), a share `random_share` at random: from these alone it can be told what choosing is worth. All are drawn at
+    random until something was answered.
     """
 
-    collector: Collector
     learner: RewardLearner
     answers: Answers
-    schedule: Schedule
-    clip: int
     candidates: int = 10
     random_share: float = 0.2
     seed: int = 0
@@ -62,31 +59,12 @@ class FromPreferences:
     waiting: dict[tuple[int, int], dict[str, Any]] = field(default_factory=dict, init=False)
     """What has been asked and not been answered yet."""
 
-    def __post_init__(self) -> None:
-        self.collector.reward = self.learner.ensemble.reward
-
-    @property
-    def steps(self) -> int:
-        return self.collector.steps
-
-    def __call__(self, step: int) -> Experience:
-        due = self.schedule.due(step / max(1, self.steps - 1))
-        before = self.collector.before() if due > self.asked else {}
-        played = self.collector.play(step)
-        if not len(self.learner):
-            self.learner.ensemble.observe(self.learner.ensemble.numbers(played.observation_TN, played.action_TN)[0])
-        if due > self.asked:
-            self._ask(step, cut(played, before, self.clip), due - self.asked)
-        self._hear()
-        measured = self.learner.learn()
-        experience = self.collector.experience(played)
-        return experience.measured_too({name: _one(value) for name, value in measured.items()})
-
-    def _ask(self, step: int, clips: Sequence[Excerpt], count: int) -> None:
+    def ask(self, step: int, clips: Sequence[Excerpt], count: int) -> None:
+        """`count` questions about pairs of these clips. ControlError where there are no two."""
         if len(clips) < 2:
             raise ControlError(
-                f"no two clips of {self.clip} steps lie within an episode of {self.collector.worlds.id}: make clips"
-                " shorter, or hide where episodes end"
+                "no two clips lie within the episodes that were just played: make clips shorter, or hide where"
+                " episodes end"
             )
         dice = np.random.default_rng((self.seed, step))
         pair_N2 = pairs(len(clips), self.candidates * count, dice)
@@ -108,7 +86,8 @@ class FromPreferences:
         self.answers.put(queries)
         self.asked += len(queries)
 
-    def _hear(self) -> None:
+    def hear(self) -> int:
+        """How many comparisons the learner was told of that it did not know."""
         heard = self.answers.take()
         told = [(self.waiting.pop(key), target) for key, target in heard.items() if key in self.waiting]
         told = [(asked, target) for asked, target in told if sum(target) > 0]
@@ -116,10 +95,10 @@ class FromPreferences:
             clips: list[tuple[Array, Array]] = [clip for asked, _ in told for clip in asked["clips"]]
             targets = np.array([target for _, target in told], dtype=np.float64)
             self.learner.add(clips, targets, np.array([asked["blind"] for asked, _ in told]))
+        return len(told)
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "collector": self.collector.state_dict(),
             "learner": self.learner.state_dict(),
             "answers": self.answers.state_dict(),
             "asked": self.asked,
@@ -130,7 +109,6 @@ class FromPreferences:
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        self.collector.load_state_dict(saved["collector"])
         self.learner.load_state_dict(saved["learner"])
         self.answers.load_state_dict(saved["answers"])
         self.asked = saved["asked"]
@@ -138,6 +116,45 @@ class FromPreferences:
         for step, at, clips, blind in saved["waiting"]:
             o1, a1, o2, a2 = (x.numpy() for x in clips)
             self.waiting[step, at] = {"clips": [(o1, a1), (o2, a2)], "blind": blind}
+
+
+@dataclass(kw_only=True)
+class FromPreferences(Asking):
+    """The rollouts of a `collector`, rewarded by what `learner` has learned from `answers` so far.
+
+    Clips of `clip` steps are compared as the `schedule` says, chosen as `Asking` does.
+    """
+
+    collector: Collector
+    schedule: Schedule
+    clip: int
+
+    def __post_init__(self) -> None:
+        self.collector.reward = self.learner.ensemble.reward
+
+    @property
+    def steps(self) -> int:
+        return self.collector.steps
+
+    def __call__(self, step: int) -> Experience:
+        due = self.schedule.due(step / max(1, self.steps - 1))
+        before = self.collector.before() if due > self.asked else {}
+        played = self.collector.play(step)
+        if not len(self.learner):
+            self.learner.ensemble.observe(self.learner.ensemble.numbers(played.observation_TN, played.action_TN)[0])
+        if due > self.asked:
+            self.ask(step, cut(played, before, self.clip), due - self.asked)
+        self.hear()
+        measured = self.learner.learn()
+        experience = self.collector.experience(played)
+        return experience.measured_too({name: _one(value) for name, value in measured.items()})
+
+    def state_dict(self) -> dict[str, Any]:
+        return Asking.state_dict(self) | {"collector": self.collector.state_dict()}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        Asking.load_state_dict(self, saved)
+        self.collector.load_state_dict(saved["collector"])
 
 
 def _one(value: float) -> Mean:

@@ -67,19 +67,35 @@ class Replay:
         self.at = (self.at + self.copies) % self.capacity
         self.held = min(self.held + self.copies, self.capacity)
 
-    def sample(self, batch: int, *, gamma: float, n_step: int = 1) -> Transitions:
-        """`batch` transitions, uniformly with replacement; n-step sums stop where the episode or the memory ends."""
+    def sample(
+        self, batch: int, *, gamma: float, n_step: int = 1, reward: StepReward | None = None
+    ) -> Transitions:  # fmt: skip
+        """`batch` transitions, uniformly with replacement; n-step sums stop where the episode or the memory ends. With
+        `reward` they are judged now, and not by what was remembered."""
         if not self.held:
             raise ValueError("nothing has been remembered yet: take a step before sampling")
         first_B = torch.randint(self.held, (batch,), generator=self.generator, device=self.reward.device)
-        last_B, reward_B = first_B, self.reward[first_B]
+        return self.transitions(first_B, gamma=gamma, n_step=n_step, reward=reward)
+
+    def transitions(
+        self, first_B: Tensor, *, gamma: float, n_step: int = 1, reward: StepReward | None = None
+    ) -> Transitions:  # fmt: skip
+        """Those that begin in these rows; as `sample`."""
+
+        def judged(row_B: Tensor) -> Tensor:
+            if reward is None:
+                return self.reward[row_B]
+            seen = (x[row_B].numpy(force=True) for x in (self.observation, self.action, self.following))
+            return torch.as_tensor(rewarded(reward, *seen, shape=(len(row_B),))).to(self.reward)
+
+        last_B, reward_B = first_B, judged(first_B)
         power_B: Tensor | float = 1.0
         for _ in range(n_step - 1):
             after_B = (last_B + self.copies) % self.capacity
             newest_B = after_B // self.copies == self.at // self.copies
             going_B = ~(self.over[last_B] | newest_B)
             power_B = torch.where(going_B, gamma * power_B, power_B)
-            reward_B = torch.where(going_B, reward_B + power_B * self.reward[after_B], reward_B)
+            reward_B = torch.where(going_B, reward_B + power_B * judged(after_B), reward_B)
             last_B = torch.where(going_B, after_B, last_B)
         return Transitions(
             observation_B=self.observation.index_select(0, first_B),

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tercih.agents.surf import SURF, surf_loss
 from tercih.algorithms.bradley_terry import BradleyTerry, bradley_terry_loss
 from tercih.batches import SegmentPairs, Segments
 from tercih.environments.control import Array
@@ -24,7 +25,8 @@ class RewardLearning:
     """Three networks of 2×64, as in the paper's MuJoCo runs. Every comparison counts in a member's training as often as
     a Poisson draw of mean 1 says, and where that is 0 it is held out: a bootstrap that grows with its data (Oza &
     Russell 2001). `updates` of `minibatch` comparisons follow every rollout; weights decay by `weight_decay` at first,
-    then by what keeps held-out losses at 1.1 to 1.5 times those of training, if `adapt`."""
+    then by what keeps held-out losses at 1.1 to 1.5 times those of training, if `adapt`. `surf` learns from clips that
+    nobody compared as well, where a pool of them is given."""
 
     members: int = 3
     hidden: tuple[int, ...] = (64, 64)
@@ -36,6 +38,7 @@ class RewardLearning:
     first_updates: int = 300
     weight_decay: float = 1e-3
     adapt: bool = True
+    surf: SURF | None = None
 
     def __post_init__(self) -> None:
         for name in ("members", "minibatch", "updates", "first_updates"):
@@ -87,18 +90,21 @@ class RewardLearner:
         ones = torch.ones(self.settings.members, len(target))
         self.count_MN = torch.cat([self.count_MN, torch.poisson(ones, generator=self.dice)], 1)
 
-    def learn(self) -> dict[str, float]:
-        """The updates after a rollout, and what came of them."""
+    def learn(self, pool: Segments | None = None) -> dict[str, float]:
+        """The updates after a rollout, and what came of them; `pool` is for `surf`."""
         if self.clips is None or not bool((self.count_MN.sum(1) > 0).all()):
             return {}
         settings = self.settings
         first = not self.optimiser.state
         for _ in range(settings.first_updates if first else settings.updates):
             drawn_MB = torch.multinomial(self.count_MN, settings.minibatch, replacement=True, generator=self.dice)
-            loss = settings.method.loss(self.ensemble, self._pairs(drawn_MB.flatten().to(self.device)))
-            term = loss.terms["preference"]
+            pairs = self._pairs(drawn_MB.flatten().to(self.device))
+            if settings.surf and pool is not None:
+                loss = surf_loss(settings.surf, settings.method, self.ensemble, pairs, pool, self.dice)
+            else:
+                loss = settings.method.loss(self.ensemble, pairs).terms["preference"].sum / drawn_MB.numel()
             self.optimiser.zero_grad()
-            (term.sum / (settings.members * settings.minibatch)).backward()  # type: ignore[no-untyped-call]
+            loss.backward()  # type: ignore[no-untyped-call]
             self.optimiser.step()
         return self._judge()
 

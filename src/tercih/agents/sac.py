@@ -161,6 +161,16 @@ class SACLearner:
             "temperature": temperature,
         }
 
+    def reset_critics(self) -> None:
+        """Critics as they were before learning, of another draw: what they knew was of a reward that is gone."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(torch.randint(2**62, (), generator=self.generator, device=self.low_A.device)))
+            sizes = self.critics.weights_KIO[0].shape[1], self.settings.hidden
+            new = Critics(*sizes, self.critics.count).state_dict()
+        self.critics.load_state_dict(new)
+        self.targets.load_state_dict(new)
+        self.critic_optimiser.state.clear()
+
     def _sample(self, observation_BO: Tensor) -> tuple[Tensor, Tensor]:
         mean_BA, log_std_BA = self.actor(observation_BO)
         noise_BA = torch.randn(mean_BA.shape, generator=self.generator, device=mean_BA.device)

@@ -89,8 +89,13 @@ class RewardEnsemble(nn.Module):
     @torch.no_grad()
     def reward(self, observation: NDArray[Any], action: NDArray[Any], following: NDArray[Any]) -> NDArray[Any]:
         """A `StepReward`: the mean of the normalised members, one number for every step of a rollout."""
-        reward_MS = (self.steps(observation, action) - self.shift_M[:, None]) * self.scale_M[:, None]
+        reward_MS = self.normalised(observation, action)
         return reward_MS.mean(0).view(observation.shape[: observation.ndim - self.axes[0]]).numpy(force=True)
+
+    @torch.no_grad()
+    def normalised(self, observation: NDArray[Any], action: NDArray[Any]) -> Tensor:
+        """What each member says of these steps, brought to its mean 0 and deviation 1, shape (M, S)."""
+        return (self.steps(observation, action) - self.shift_M[:, None]) * self.scale_M[:, None]
 
     @torch.no_grad()
     def steps(self, observation: NDArray[Any], action: NDArray[Any]) -> Tensor:

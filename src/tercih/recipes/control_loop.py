@@ -85,12 +85,7 @@ def from_preferences(worlds: Worlds, answers: Answers, settings: ControlSettings
 
     Raises ControlError where the length of episodes would tell how good they are.
     """
-    if not (worlds.fixed_horizon or settings.hide_ends):
-        raise ControlError(
-            f"episodes of {worlds.id} can end before their limit of steps, and so their length would tell what is"
-            " good: hide the ends (--loop.hide-ends), or let nothing end them (--options terminate_when_unhealthy"
-            " false where the environment has it)"
-        )
+    check_horizon(worlds)
     collector = policy_of(worlds, settings, seed, settings.rollouts)
     return FromPreferences(
         collector=collector,
@@ -102,6 +97,16 @@ def from_preferences(worlds: Worlds, answers: Answers, settings: ControlSettings
         random_share=settings.random_share,
         seed=seed,
     )
+
+
+def check_horizon(worlds: Worlds) -> None:
+    """ControlError where the length of episodes would tell how good they are."""
+    if not (worlds.fixed_horizon or worlds.hide_ends):
+        raise ControlError(
+            f"episodes of {worlds.id} can end before their limit of steps, and so their length would tell what is"
+            " good: hide the ends (--loop.hide-ends), or let nothing end them (--options terminate_when_unhealthy"
+            " false where the environment has it)"
+        )
 
 
 def clip_steps(worlds: Worlds, seconds: float | None) -> int:

@@ -100,7 +100,7 @@ def main(config: ControlPPO) -> dict[str, Any]:
                 policy = data.collector
             trained = data if config.labels else policy
             run.stage("policy", "Ask and train", lambda folder: train(run, folder, trained, settings))
-    run.stage("evaluation", "Evaluate", lambda folder: _evaluate(folder, task, policy.policy.likeliest, config.seed))
+    run.stage("evaluation", "Evaluate", lambda folder: compare(folder, task, policy.policy.likeliest, config.seed))
     found = read_json(run.folder / "evaluation" / "returns.json")
     labels = settings.schedule.labels if config.labels else 0
     summary = {
@@ -113,7 +113,8 @@ def main(config: ControlPPO) -> dict[str, Any]:
     return summary
 
 
-def _evaluate(folder: Path, task: ControlTask, act: Any, seed: int) -> str:
+def compare(folder: Path, task: ControlTask, act: Any, seed: int) -> str:
+    """returns.json: what the trained policy earns, and what chance does."""
     found = {"policy": evaluate(task, act, seed), "random": evaluate(task, at_random(task, seed), seed)}
     write_json(folder / "returns.json", found)
     return f"return {found['policy']['value']:.1f}, at random {found['random']['value']:.1f}"
