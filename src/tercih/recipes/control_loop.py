@@ -12,6 +12,7 @@ import numpy as np
 from tercih.agents.clips import Schedule
 from tercih.agents.evaluate import Act, returns
 from tercih.agents.experience import Collector
+from tercih.agents.milestones import Milestones, keep_weights
 from tercih.agents.ppo import PPO
 from tercih.agents.preferences import Answers, FromPreferences
 from tercih.agents.reward_learner import RewardLearner, RewardLearning
@@ -25,6 +26,7 @@ from tercih.run import Run, write_json
 from tercih.train import fit
 
 EPISODES = 20
+REWARD = "reward.pt"  # what was learned as a reward, in the folder of the policy
 USUAL_CLIP = 1.5  # seconds (Christiano et al. 2017, App. A.1)
 
 
@@ -108,9 +110,13 @@ def clip_steps(worlds: Worlds, seconds: float | None) -> int:
 
 def train(run: Run, folder: Path, data: Collector | FromPreferences, settings: ControlSettings) -> str:
     policy = data.policy if isinstance(data, Collector) else data.collector.policy
+    kept = Milestones(data, policy, folder)
     metrics = fit(
-        settings.method, Models(policy=policy), data, settings.optimisation, folder, title="training the policy"
+        settings.method, Models(policy=policy), kept, settings.optimisation, folder, title="training the policy"
     )
+    kept.keep(data.steps)
+    if isinstance(data, FromPreferences):
+        keep_weights(folder / REWARD, data.learner.ensemble)
     steps = settings.rollouts * settings.copies * settings.length
     if isinstance(data, Collector):
         return f"{steps} steps on the environment's own reward"
