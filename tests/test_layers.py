@@ -61,7 +61,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "profiling": {"spans"},
     # What the server leaves to it: the one room between people's tables and models.
     "worker": LEARNING | {"feedback", "environments", "agents", "checkpoint"},
-    "recipes": ALL_ROOMS | {"doctor"},
+    "recipes": ALL_ROOMS | {"doctor", "worker"},
     "commands": ALL_ROOMS | {"config", "conformance", "doctor", "profiling", "worker", "recipes"},
     "cli": set(),  # names its commands in strings, so that each is imported only when it is chosen
     "__main__": {"cli"},

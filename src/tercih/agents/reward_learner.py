@@ -136,7 +136,8 @@ class RewardLearner:
             "reward/weight_decay": float(self.optimiser.param_groups[0]["weight_decay"]),
             "reward/labels": float(len(self)),
         }
-        return found | {f"reward/ahead_{name}": value for name, value in self.ahead.items()}
+        ahead, self.ahead = self.ahead, {}  # told once, so that no answer is counted twice
+        return found | {f"reward/ahead_{name}": value for name, value in ahead.items()}
 
     def _normalise(self) -> None:
         assert self.clips is not None

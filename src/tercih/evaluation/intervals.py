@@ -70,6 +70,24 @@ def paired_difference(a: ArrayLike, b: ArrayLike, seed: int, level: float = 0.95
     return bootstrap_mean(first - second, seed, level)
 
 
+def correlation(a: ArrayLike, b: ArrayLike, groups: ArrayLike, seed: int, resamples: int = 1000) -> Estimate | None:
+    """Pearson's r of `a` and `b` [N] with a 95 % bootstrap interval that draws whole `groups` [N] (those of one group
+    are not independent); None where one of them does not vary, or there are fewer than three groups."""
+    first, second, of = np.asarray(a, np.float64), np.asarray(b, np.float64), np.asarray(groups)
+    if not first.shape == second.shape == of.shape:
+        raise ValueError(f"a, b and groups must have equal shapes, got {first.shape}, {second.shape}, {of.shape}")
+    members = [np.flatnonzero(of == group) for group in np.unique(of)]
+    if len(members) < 3 or not (np.ptp(first) > 0 and np.ptp(second) > 0):
+        return None
+    generator, found = np.random.default_rng(seed), []
+    for _ in range(resamples):
+        rows = np.concatenate([members[i] for i in generator.integers(len(members), size=len(members))])
+        if np.ptp(first[rows]) > 0 and np.ptp(second[rows]) > 0:
+            found.append(np.corrcoef(first[rows], second[rows])[0, 1])
+    low, high = np.quantile(found, [0.025, 0.975])
+    return Estimate(float(np.corrcoef(first, second)[0, 1]), float(low), float(high), len(first))
+
+
 def _check_level(level: float) -> None:
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, got {level}")

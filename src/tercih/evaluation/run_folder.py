@@ -7,17 +7,20 @@ samples.jsonl    a prompt with the answers of base and policy, and their scores
 raters.json      one entry a rater
 evaluation.json  calibration, over-optimisation curve, best-of-n, warnings
 stages.json      the pipeline in order
+evaluation/      of runs of control: control.json (returns along the training, what was asked), efficiency.json (what
+                 rules of asking save), and the pictures that they name
 """
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tercih.evaluation.intervals import Estimate
 
 Row = dict[str, Any]
+PICTURES = {".jpg": "image/jpeg", ".png": "image/png", ".mp4": "video/mp4"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +35,9 @@ class RunFolder:
     evaluation: Row
     stages: list[Row]
     notes: tuple[str, ...] = ()
+    control: Row = field(default_factory=dict)
+    efficiency: Row = field(default_factory=dict)
+    pictures: dict[str, bytes] = field(default_factory=dict)
 
 
 def read_run(folder: Path) -> RunFolder:
@@ -48,6 +54,9 @@ def read_run(folder: Path) -> RunFolder:
         evaluation=_object(folder / "evaluation.json"),
         stages=_list(folder / "stages.json"),
         notes=tuple(notes),
+        control=_object(folder / "evaluation" / "control.json"),
+        efficiency=_object(folder / "evaluation" / "efficiency.json"),
+        pictures={path.name: path.read_bytes() for path in _pictures(folder / "evaluation")},
     )
 
 
@@ -75,6 +84,10 @@ def is_control(contents: RunFolder) -> bool:
     """Whether the run was a negative control (shuffled labels, constant reward), with nothing to be learned."""
     control = contents.run.get("control", contents.summary.get("control"))
     return bool(control) and control not in ("none", "no")
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*") if path.suffix in PICTURES)
 
 
 def _object(path: Path) -> Row:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from tercih.evaluation.intervals import paired_difference
 from tercih.evaluation.over_optimisation import over_optimised_from, read_curve
+from tercih.evaluation.parting import parted_from_people, parted_from_truth, read_foreseen, read_milestones
 from tercih.evaluation.run_folder import RunFolder, estimate, is_control, number
 
 LENGTH_CHANGE = 0.5  # of the mean length at the start
@@ -21,15 +22,20 @@ ENOUGH_SAMPLES, ENOUGH_STEPS = 10, 5
 
 @dataclass(frozen=True, slots=True)
 class RunWarning:
-    """`kind` is one of CHECKS; `text` is a sentence for the reader."""
+    """`kind` is one of CHECKS or CONTROL_CHECKS; `text` is a sentence for the reader."""
 
     kind: str
     text: str
 
 
 def find_warnings(contents: RunFolder) -> list[RunWarning]:
-    """What somebody should look at before believing the result, in the order of CHECKS."""
-    return [RunWarning(kind, text) for kind, check in CHECKS.items() if (text := check(contents))]
+    """What somebody should look at before believing the result, in the order of the checks."""
+    return [RunWarning(kind, text) for kind, check in checks_of(contents).items() if (text := check(contents))]
+
+
+def checks_of(contents: RunFolder) -> "dict[str, Check]":
+    """Those that are made for this sort of run."""
+    return CONTROL_CHECKS if contents.control else CHECKS
 
 
 def over_optimisation(contents: RunFolder) -> str | None:
@@ -115,7 +121,57 @@ def truncated(contents: RunFolder) -> str | None:
     return None
 
 
-CHECKS: dict[str, Callable[[RunFolder], str | None]] = {
+def truth_against_reward(contents: RunFolder) -> str | None:
+    """An agent's true return fell from its best while the learned reward of the same episodes rose."""
+    rows = read_milestones(contents.control.get("milestones"))
+    top = parted_from_truth(rows)
+    if top is None:
+        return None
+    last = rows[-1]
+    (was, now), (little, much) = (
+        [each.estimate(which).value for each in (top, last)] for which in ("true", "predicted")
+    )
+    return (
+        f"The true return fell from {was:.4g} after {top.steps:,} steps to {now:.4g} after {last.steps:,}, while the"
+        f" learned reward of the same episodes rose from {little:.3g} to {much:.3g}: ask about the newest clips, or"
+        " take the earlier agent."
+    )
+
+
+def people_against_reward(contents: RunFolder) -> str | None:
+    """Answers are no longer foreseen while the learned reward goes on rising."""
+    for rows in contents.metrics.values():
+        parted = parted_from_people(read_milestones(contents.control.get("milestones")), read_foreseen(rows))
+        if parted:
+            before, after = parted
+            return (
+                f"The learned reward foresaw {before.value:.0%} of {before.n} answers to randomly chosen questions at"
+                f" first and {after.value:.0%} of {after.n} in the last third of the training, no more than guessing,"
+                " while its own return rose: the agent is after something that those who were asked do not want."
+            )
+    return None
+
+
+def control_learned(contents: RunFolder) -> str | None:
+    """An agent that learned from a negative control came out better than it began."""
+    rows = read_milestones(contents.control.get("milestones"))
+    if not is_control(contents) or len(rows) < 2:
+        return None
+    gain = paired_difference(rows[-1].true, rows[0].true, seed=0)
+    if not gain.low > 0:
+        return None
+    return f"This run is a negative control and still its true return rose by {gain}: something other teaches it."
+
+
+Check = Callable[[RunFolder], str | None]
+
+CONTROL_CHECKS: dict[str, Check] = {
+    "reward hacking": truth_against_reward,
+    "reward against answers": people_against_reward,
+    "control improved": control_learned,
+}
+
+CHECKS: dict[str, Check] = {
     "over-optimisation": over_optimisation,
     "reward hacking": reward_hacking,
     "length drift": length_drift,

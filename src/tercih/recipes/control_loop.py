@@ -13,6 +13,7 @@ from tercih.agents.clips import Schedule
 from tercih.agents.evaluate import Act, returns
 from tercih.agents.experience import Collector
 from tercih.agents.folder import save
+from tercih.agents.milestones import Milestones
 from tercih.agents.ppo import PPO
 from tercih.agents.preferences import Answers, FromPreferences
 from tercih.agents.reward_learner import RewardLearner, RewardLearning
@@ -26,6 +27,7 @@ from tercih.run import Run, write_json
 from tercih.train import fit
 
 EPISODES = 20
+REWARD = "reward"  # what was learned as one, in the folder of the policy
 USUAL_CLIP = 1.5  # seconds (Christiano et al. 2017, App. A.1)
 
 
@@ -119,14 +121,16 @@ def clip_steps(worlds: Worlds, seconds: float | None) -> int:
 
 def train(run: Run, folder: Path, data: Collector | FromPreferences, settings: ControlSettings) -> str:
     policy = data.policy if isinstance(data, Collector) else data.collector.policy
+    kept = Milestones(data, policy, folder)
     metrics = fit(
-        settings.method, Models(policy=policy), data, settings.optimisation, folder, title="training the policy"
+        settings.method, Models(policy=policy), kept, settings.optimisation, folder, title="training the policy"
     )
     save(folder, policy, data.worlds if isinstance(data, Collector) else data.collector.worlds)
+    kept.keep(data.steps)
     steps = settings.rollouts * settings.copies * settings.length
     if isinstance(data, Collector):
         return f"{steps} steps on the environment's own reward"
-    save(folder / "reward", data.learner.ensemble, data.collector.worlds)
+    save(folder / REWARD, data.learner.ensemble, data.collector.worlds)
     return f"{steps} steps, {len(data.learner)} answers to {data.asked} questions, loss {metrics['loss']:.3f}"
 
 

@@ -9,17 +9,27 @@ from pathlib import Path
 from typing import Any
 
 from tercih.agents.clips import Schedule
+from tercih.agents.folder import load
 from tercih.agents.ppo import PPO
+from tercih.agents.preferences import FromPreferences
+from tercih.environments.worlds import Worlds
+from tercih.evaluation.run_folder import read_run
+from tercih.evaluation.warning_signs import find_warnings
 from tercih.feedback.simulated import Control
 from tercih.feedback.store import Store
 from tercih.feedback.teachers import Teacher
+from tercih.models.control import ActorCritic
+from tercih.models.ensemble import RewardEnsemble
 from tercih.optimisation import Optimisation
 from tercih.progress import console
-from tercih.recipes.clip_answers import TeacherAnswers, own_reward
+from tercih.recipes.clip_answers import CLIPS, TeacherAnswers, own_reward
+from tercih.recipes.control_evaluation import describe_feedback, evaluate_training
 from tercih.recipes.control_loop import (
+    REWARD,
     ControlSettings,
     ControlTask,
     at_random,
+    clip_steps,
     evaluate,
     finish,
     from_preferences,
@@ -27,6 +37,7 @@ from tercih.recipes.control_loop import (
     policy_of,
     train,
 )
+from tercih.report import write_report
 from tercih.run import Run, peak_rss_mb, read_json, write_json
 
 TASKS: dict[str, dict[str, Any]] = {
@@ -90,17 +101,22 @@ def main(config: ControlPPO) -> dict[str, Any]:
     ) as worlds:
         policy = policy_of(worlds, settings, config.seed, settings.rollouts)  # what cannot be learned is said first
         run = Run(config.out, "control_ppo", config, seed=config.seed, control=config.control, simulated_raters=True)
+        clip = clip_steps(worlds, settings.clip_seconds)
         with Store(run.folder / "feedback.sqlite") as store:
+            data: FromPreferences | None = None
             if config.labels:
                 answers = TeacherAnswers(
-                    run.folder, store, worlds, config.teacher, own_reward(config.teacher), run="clips",
+                    run.folder, store, worlds, config.teacher, own_reward(config.teacher), run=CLIPS,
                     seed=config.seed, control=config.control,
                 )  # fmt: skip
                 data = from_preferences(worlds, answers, settings, config.seed)
                 policy = data.collector
-            trained = data if config.labels else policy
-            run.stage("policy", "Ask and train", lambda folder: train(run, folder, trained, settings))
-    run.stage("evaluation", "Evaluate", lambda folder: compare(folder, task, policy.policy.likeliest, config.seed))
+            run.stage("policy", "Ask and train", lambda folder: train(run, folder, data or policy, settings))
+            run.stage(
+                "evaluation",
+                "Evaluate",
+                lambda folder: _evaluate(run, folder, store, task, worlds, settings, clip, config),
+            )
     found = read_json(run.folder / "evaluation" / "returns.json")
     labels = settings.schedule.labels if config.labels else 0
     summary = {
@@ -109,6 +125,7 @@ def main(config: ControlPPO) -> dict[str, Any]:
         "random": found["random"], "minutes": round(run.minutes, 2), "peak_rss_mb": peak_rss_mb(),
     }  # fmt: skip
     finish(run, summary)
+    write_report(run.folder)
     announce(run, summary)
     return summary
 
@@ -120,6 +137,28 @@ def compare(folder: Path, task: ControlTask, act: Any, seed: int) -> str:
     return f"return {found['policy']['value']:.1f}, at random {found['random']['value']:.1f}"
 
 
+def _evaluate(
+    run: Run, folder: Path, store: Store, task: ControlTask, worlds: Worlds, settings: ControlSettings, clip: int,
+    config: ControlPPO,
+) -> str:  # fmt: skip
+    """From what the training left behind, so that it can be done by another session."""
+    about: dict[str, Any] = {"environment": task.environment}
+    policy, reward = load(run.folder / "policy", ActorCritic, worlds), None
+    if config.labels:
+        reward = load(run.folder / "policy" / REWARD, RewardEnsemble, worlds).reward
+        due = [settings.schedule.due(at / max(1, settings.rollouts - 1)) for at in range(settings.rollouts)]
+        about["feedback"] = describe_feedback(
+            folder, store, CLIPS, run.folder / CLIPS, rollouts=settings.rollouts, due=due, simulated=True
+        )
+    said = compare(folder, task, policy.likeliest, config.seed)
+    about |= evaluate_training(
+        run.folder, folder, task, policy, reward, rollouts=settings.rollouts,
+        steps=settings.rollouts * settings.copies * settings.length, clip=clip, seed=config.seed,
+    )  # fmt: skip
+    write_json(folder / "control.json", about)
+    return said
+
+
 def announce(run: Run, summary: dict[str, Any]) -> None:
     ours, chance = summary["return"], summary["random"]
     console.rule("[bold]What came out", align="left")
@@ -129,3 +168,6 @@ def announce(run: Run, summary: dict[str, Any]) -> None:
         f"learned from {summary['labels']} comparisons by a simulated teacher, {summary['steps']} steps,"
         f" {summary['minutes']:.1f} minutes, {summary['peak_rss_mb']:.0f} MB",
     )
+    for warning in find_warnings(read_run(run.folder)):
+        console.print(f"[bold red]{warning.kind}[/bold red]: {warning.text}")
+    console.print(f"\nReport: {run.folder / 'report.html'}")

@@ -11,6 +11,13 @@ from tercih.report.plots import training_curve
 UNITS = {
     "sft/loss": "nats a token",
     "reward_model/loss": "nats a pair",
+    "policy/entropy": "nats a step",
+    "policy/clip_fraction": "share of steps",
+    "policy/reward": "scaled reward",
+    "return": "the environment’s own",
+    "reward/heldout_accuracy": "share of answers",
+    "reward/loss": "nats a comparison",
+    "reward/heldout_loss": "nats a comparison",
     "loss": "loss",
     "gold": "gold score",
     "reward": "learned reward",

@@ -7,10 +7,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from tercih.evaluation.over_optimisation import over_optimised_from, read_curve
-from tercih.evaluation.run_folder import RunFolder, number, read_run
-from tercih.evaluation.warning_signs import CHECKS
-from tercih.report import curves, loop, plots, sections
+from tercih.evaluation.run_folder import RunFolder, read_run
+from tercih.evaluation.warning_signs import checks_of
+from tercih.report import control, curves, efficiency, sections, text
 from tercih.report.words import flatten
 
 HERE = Path(__file__).parent
@@ -35,33 +34,14 @@ def render(contents: RunFolder) -> str:
 
 
 def _context(contents: RunFolder) -> dict[str, Any]:
-    curve, best_of_n = read_curve(contents.evaluation.get("curve", [])), contents.evaluation.get("best_of_n", [])
-    calibration = contents.evaluation.get("calibration")
-    bins = calibration.get("bins", []) if isinstance(calibration, dict) else []
-    names, table = sections.rater_table(contents)
+    page = control.page if contents.control else efficiency.page if contents.efficiency else text.page
     config = contents.run.get("config")
-    page = {
-        "loop": (loop.circle(contents.stages), loop.track(contents.stages)) if len(contents.stages) > 1 else None,
-        "samples": sections.samples(contents),
-        "raters": {"names": names, "rows": table, "picture": plots.raters(contents.raters)} if table else None,
-        "reliability": plots.reliability(bins),
-        "curves": curves.stages(contents),
-        "over_optimisation": plots.over_optimisation(curve, best_of_n),
-        "config": list(flatten(config)) if isinstance(config, dict) else [],
-    }
-    absent = [name.replace("_", " ") for name, value in page.items() if not value]
-    return page | {
-        "headline": sections.headline(contents),
-        "facts": sections.facts(contents),
-        "strip": plots.win_strip(sections.win_rates(contents)),
+    return page(contents) | {
         "warnings": sections.warnings(contents),
-        "checks": list(CHECKS),
-        "sample_count": len(contents.samples),
-        "ece": number(contents.evaluation, "calibration", "ece"),
-        "reward_model": next((f for f in sections.facts(contents) if f.name == "Reward model accuracy"), None),
-        "summit": over_optimised_from(curve),
+        "checks": list(checks_of(contents)),
+        "curves": curves.stages(contents),
         "command": str(contents.run.get("command", "")),
         "run": sections.run_facts(contents),
         "recipe": str(contents.run.get("recipe", "")),
-        "limits": sections.limits(contents, absent),
+        "config": list(flatten(config)) if isinstance(config, dict) else [],
     }

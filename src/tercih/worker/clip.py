@@ -72,13 +72,18 @@ def film(folder: Path, steps: str, media: str, wanted: str | None = None) -> tup
 
 def frames(world: World, told: Steps) -> Iterator[NDArray[np.uint8]]:
     """What each of the clip's steps led to. Raises ControlError where that is not what was observed."""
+    return (world.frame() for _ in acted(world, told))
+
+
+def acted(world: World, told: Steps) -> Iterator[int]:
+    """The clip's steps by number, each when the world stands where it led to. Raises as `frames` does."""
     try:
         yield from _checked(world, told)
     except ControlError as error:
         raise ControlError(f"{error}{_otherwise(told.versions, world.versions)}") from error
 
 
-def _checked(world: World, told: Steps) -> Iterator[NDArray[np.uint8]]:
+def _checked(world: World, told: Steps) -> Iterator[int]:
     if told.state is not None:
         bring_back(world, dict(told.state))
     starts = set(told.starts.tolist())
@@ -91,7 +96,7 @@ def _checked(world: World, told: Steps) -> Iterator[NDArray[np.uint8]]:
                 f"the environment is not the same one: step {at} of {told.environment} leads elsewhere than when it"
                 " was saved"
             )
-        yield world.frame()
+        yield place
 
 
 def _otherwise(then: Mapping[str, str], now: Mapping[str, str]) -> str:
