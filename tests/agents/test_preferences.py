@@ -1,4 +1,5 @@
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from tercih.agents.clips import Schedule
 from tercih.agents.experience import Collector
 from tercih.agents.ppo import PPO
-from tercih.agents.preferences import FromPreferences, Query
+from tercih.agents.preferences import FromPreferences, Heard, Query
 from tercih.agents.reward_learner import RewardLearner, RewardLearning
 from tercih.batches import Models
 from tercih.environments.worlds import Worlds
@@ -25,8 +26,8 @@ SMALL = RewardLearning(hidden=(16,), updates=4, first_updates=10)
 class Late:
     """A teacher who answers what was asked `rounds` calls ago."""
 
-    def __init__(self, rounds: int = 0) -> None:
-        self.rounds, self.calls = rounds, 0
+    def __init__(self, rounds: int = 0, votes: int = 1) -> None:
+        self.rounds, self.calls, self.votes = rounds, 0, votes
         self.asked: list[tuple[tuple[int, int], int, tuple[float, ...]]] = []
         self.queries: list[Query] = []
 
@@ -36,11 +37,11 @@ class Late:
             worth = Teacher().worth(np.stack([query.first.reward_L, query.second.reward_L]))
             self.asked.append((query.key, self.calls, Teacher().answer(*worth, 0.0, 1.0, (0.0, 0.9))))
 
-    def take(self) -> Mapping[tuple[int, int], Sequence[float]]:
-        due = {key: said for key, at, said in self.asked if at + self.rounds <= self.calls}
-        self.asked = [each for each in self.asked if each[0] not in due]
+    def take(self) -> Sequence[Heard]:
+        due = [(key, said) for key, at, said in self.asked if at + self.rounds <= self.calls]
+        self.asked = [each for each in self.asked if each[:1] not in [(key,) for key, _ in due]]
         self.calls += 1
-        return due
+        return [Heard(key=key, rater=rater, target=said) for key, said in due for rater in "ab"[: self.votes]]
 
     def state_dict(self) -> dict[str, Any]:
         return {"calls": self.calls, "asked": [[list(k), at, list(said)] for k, at, said in self.asked]}
@@ -113,14 +114,41 @@ def test_answers_may_come_late_and_training_goes_on() -> None:
 
 def test_what_nobody_can_say_is_dropped() -> None:
     class Silent(Late):
-        def take(self) -> Mapping[tuple[int, int], Sequence[float]]:
-            return {key: (0.0, 0.0, 0.0) if key[1] % 2 else said for key, said in super().take().items()}
+        def take(self) -> Sequence[Heard]:
+            return [replace(one, target=(0.0, 0.0, 0.0)) if one.key[1] % 2 else one for one in super().take()]
 
     with Worlds(PENDULUM, 4) as worlds:
         data = loop(worlds, Silent())
         data(0)
     assert data.asked == 6
     assert len(data.learner) == 3
+    assert not data.waiting
+
+
+def test_every_rater_counts_and_the_newest_word_of_each(tmp_path: Path) -> None:
+    class Fickle(Late):
+        def take(self) -> Sequence[Heard]:
+            said = list(super().take())
+            if self.calls == 2:  # "b" has thought again about the first question, and takes back the second
+                said += [
+                    Heard(key=(0, 0), rater="b", target=(0.0, 0.0, 1.0)),
+                    Heard(key=(0, 1), rater="b", target=(0.0, 0.0, 0.0)),
+                ]
+            return said
+
+    with Worlds(PENDULUM, 4) as worlds:
+        data = loop(worlds, Fickle(votes=2))
+        data(0)
+        before = data.learner.target_N3.clone()
+        data(1)
+    asked = data.schedule.due(0)
+    assert len(before) == 2 * asked
+    assert torch.equal(before[0], before[1])
+    after = data.learner.target_N3[: len(before)]
+    assert after[1].tolist() == [0, 0, 1]
+    assert after[3].tolist() == [0, 0, 0]
+    same = [i for i in range(len(before)) if i not in (1, 3)]
+    assert torch.equal(after[same], before[same])
     assert not data.waiting
 
 

@@ -4,7 +4,7 @@ to people, a reward is learned from their answers, and the agent learns from tha
 To the loop it is one more iterable of rollouts. Whoever answers, people or a teacher, stands behind `Answers`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -19,24 +19,39 @@ from tercih.environments.control import Array, ControlError
 from tercih.feedback.acquisition import choose, variance
 from tercih.feedback.samplers import RANDOM
 
+Key = tuple[int, int]
+"""The step at which a question was asked, and its place among that step's."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Query:
-    """Which of two clips is better? `key` names it within the run: the step that asked, and its place there."""
+    """Which of two clips is better? `key` names it within the run."""
 
-    key: tuple[int, int]
+    key: Key
     first: Excerpt
     second: Excerpt
     sampler: str
     propensity: float
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Heard:
+    """What one rater says of the question `key`: P(first better, second better, tie); all 0 where it says nothing, or
+    what was said before is taken back. The newest counts."""
+
+    key: Key
+    rater: str
+    target: Sequence[float]
+
+
 class Answers(Protocol):
-    """Those who are asked. `take` never waits: it returns what has been answered since, {key: P(first better, second
-    better, tie)} in the order of the answers. A question that is put again is not asked again."""
+    """Those who are asked, `votes` raters each question. `take` returns what has been said since, in that order. A
+    question that is put again is not asked again."""
+
+    votes: int
 
     def put(self, queries: Sequence[Query]) -> None: ...
-    def take(self) -> Mapping[tuple[int, int], Sequence[float]]: ...
+    def take(self) -> Sequence[Heard]: ...
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, saved: dict[str, Any]) -> None: ...
 
@@ -56,8 +71,10 @@ class Asking:
     random_share: float = 0.2
     seed: int = 0
     asked: int = field(default=0, init=False)
-    waiting: dict[tuple[int, int], dict[str, Any]] = field(default_factory=dict, init=False)
-    """What has been asked and not been answered yet."""
+    waiting: dict[Key, dict[str, Any]] = field(default_factory=dict, init=False)
+    """What has been asked and not been answered by all who were asked."""
+    row_of: dict[tuple[int, int, str], int] = field(default_factory=dict, init=False)
+    """Which of the learner's comparisons is whose answer to which question."""
 
     def ask(self, step: int, clips: Sequence[Excerpt], count: int) -> None:
         """`count` questions about pairs of these clips. ControlError where there are no two."""
@@ -82,20 +99,34 @@ class Asking:
             self.waiting[step, at] = {
                 "clips": [(clip.observation_L, clip.action_L) for clip in (first, second)],
                 "blind": chosen.sampler == RANDOM,
+                "left": self.answers.votes,
             }
         self.answers.put(queries)
         self.asked += len(queries)
 
     def hear(self) -> int:
-        """How many comparisons the learner was told of that it did not know."""
-        heard = self.answers.take()
-        told = [(self.waiting.pop(key), target) for key, target in heard.items() if key in self.waiting]
-        told = [(asked, target) for asked, target in told if sum(target) > 0]
-        if told:
-            clips: list[tuple[Array, Array]] = [clip for asked, _ in told for clip in asked["clips"]]
-            targets = np.array([target for _, target in told], dtype=np.float64)
-            self.learner.add(clips, targets, np.array([asked["blind"] for asked, _ in told]))
-        return len(told)
+        """How many answers the learner was told of that it did not know, or knew otherwise."""
+        new: list[tuple[dict[str, Any], Sequence[float]]] = []
+        changed: list[tuple[int, Sequence[float]]] = []
+        for heard in self.answers.take():
+            whose, said = (*heard.key, heard.rater), sum(heard.target) > 0
+            if whose in self.row_of:
+                changed.append((self.row_of[whose], heard.target))
+            elif heard.key in self.waiting:
+                asked = self.waiting[heard.key]
+                asked["left"] -= 1
+                if not asked["left"]:
+                    del self.waiting[heard.key]
+                if said:
+                    self.row_of[whose] = len(self.learner) + len(new)
+                    new.append((asked, heard.target))
+        if new:
+            clips: list[tuple[Array, Array]] = [clip for asked, _ in new for clip in asked["clips"]]
+            targets = np.array([target for _, target in new], dtype=np.float64)
+            self.learner.add(clips, targets, np.array([asked["blind"] for asked, _ in new]))
+        for row, target in changed:
+            self.learner.correct(row, target)
+        return len(new) + len(changed)
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -103,9 +134,10 @@ class Asking:
             "answers": self.answers.state_dict(),
             "asked": self.asked,
             "waiting": [
-                [*key, [torch.from_numpy(x.copy()) for clip in one["clips"] for x in clip], one["blind"]]
+                [*key, [torch.from_numpy(x.copy()) for clip in one["clips"] for x in clip], one["blind"], one["left"]]
                 for key, one in self.waiting.items()
             ],
+            "row_of": [[*whose, row] for whose, row in self.row_of.items()],
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
@@ -113,9 +145,10 @@ class Asking:
         self.answers.load_state_dict(saved["answers"])
         self.asked = saved["asked"]
         self.waiting = {}
-        for step, at, clips, blind in saved["waiting"]:
+        for step, at, clips, blind, left in saved["waiting"]:
             o1, a1, o2, a2 = (x.numpy() for x in clips)
-            self.waiting[step, at] = {"clips": [(o1, a1), (o2, a2)], "blind": blind}
+            self.waiting[step, at] = {"clips": [(o1, a1), (o2, a2)], "blind": blind, "left": left}
+        self.row_of = {(step, at, rater): row for step, at, rater, row in saved["row_of"]}
 
 
 @dataclass(kw_only=True)

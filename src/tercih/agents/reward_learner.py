@@ -90,6 +90,10 @@ class RewardLearner:
         ones = torch.ones(self.settings.members, len(target))
         self.count_MN = torch.cat([self.count_MN, torch.poisson(ones, generator=self.dice)], 1)
 
+    def correct(self, row: int, target_3: Sequence[float]) -> None:
+        """Another answer in the place of comparison `row`'s; all 0: there is none any more."""
+        self.target_N3[row] = torch.as_tensor(target_3, dtype=torch.float32)
+
     def learn(self, pool: Segments | None = None) -> dict[str, float]:
         """The updates after a rollout, and what came of them; `pool` is for `surf`."""
         if self.clips is None or not bool((self.count_MN.sum(1) > 0).all()):

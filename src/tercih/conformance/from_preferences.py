@@ -17,7 +17,7 @@ from tercih.agents.clips import Schedule
 from tercih.agents.evaluate import returns
 from tercih.agents.experience import Collector
 from tercih.agents.ppo import PPO
-from tercih.agents.preferences import FromPreferences, Query
+from tercih.agents.preferences import FromPreferences, Heard, Query
 from tercih.agents.reward_learner import RewardLearner, RewardLearning
 from tercih.algorithms.bradley_terry import BradleyTerry
 from tercih.batches import Models, SegmentPairs, Segments
@@ -189,16 +189,19 @@ def pairs_of(segments: Segments, target_N3: torch.Tensor) -> SegmentPairs:
 class Oracle:
     """A teacher without faults who is asked in person."""
 
+    votes = 1
+
     def __init__(self) -> None:
-        self.said: dict[tuple[int, int], Sequence[float]] = {}
+        self.said: list[Heard] = []
 
     def put(self, queries: Sequence[Query]) -> None:
         for query in queries:
             worth = Teacher().worth(np.stack([query.first.reward_L, query.second.reward_L]))
-            self.said[query.key] = Teacher().answer(worth[0], worth[1], 0.0, 1.0, (0.0, 0.9))
+            said = Teacher().answer(worth[0], worth[1], 0.0, 1.0, (0.0, 0.9))
+            self.said.append(Heard(key=query.key, rater="oracle", target=said))
 
-    def take(self) -> dict[tuple[int, int], Sequence[float]]:
-        said, self.said = self.said, {}
+    def take(self) -> Sequence[Heard]:
+        said, self.said = self.said, []
         return said
 
     def state_dict(self) -> dict[str, Any]:

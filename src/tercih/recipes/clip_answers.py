@@ -4,23 +4,24 @@ A simulated teacher answers at once and is heard through the store like people; 
 been answered.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tercih.agents.preferences import Query
+from tercih.agents.preferences import Heard, Key, Query
 from tercih.data.steps import Steps, keep_steps
 from tercih.environments.worlds import Worlds
 from tercih.feedback.questions import Judgement, Question
 from tercih.feedback.simulated import PREFIX, Control
 from tercih.feedback.store import Store
 from tercih.feedback.teachers import FIRST, NOTHING, TIE, Target, Teacher
+from tercih.recipes.ask_live import CLIPS, LivePeople
 from tercih.records import Answer, Comparison
 from tercih.run import RunError
 
-CLIPS = "clips"
 RATER = PREFIX + "teacher"
 Worth = Callable[[Steps], float]
 """What a clip is worth to the one who judges it. The trainer never sees it."""
@@ -34,13 +35,15 @@ class TeacherAnswers:
     negative control.
     """
 
+    votes = 1
+
     def __init__(
         self, folder: Path, store: Store, worlds: Worlds, teacher: Teacher, worth: Worth, *, run: str, seed: int,
         control: Control = "none",
     ) -> None:  # fmt: skip
         self.clips, self.store, self.worlds, self.run = folder / CLIPS, store, worlds, run
         self.teacher, self.worth, self.seed, self.control = teacher, worth, seed, control
-        self.pending: dict[tuple[int, int], str] = {}
+        self.pending: dict[Key, str] = {}
         self.count, self.sum, self.squares = 0, 0.0, 0.0
         store.enrol(RATER, kind="simulated")
 
@@ -59,19 +62,19 @@ class TeacherAnswers:
                 judgements.append(Judgement(question=question.id, rater=RATER, answer=_answer(said)))
         self.store.judge_all(judgements)
 
-    def take(self) -> Mapping[tuple[int, int], Sequence[float]]:
-        """In the order in which was asked; those about which nothing was said get no answer."""
+    def take(self) -> Sequence[Heard]:
+        """In the order in which was asked."""
         if not self.pending:
-            return {}
+            return []
         said: dict[str, Comparison[Any]] = {}
         for step in sorted({step for step, _ in self.pending}):
             for answer in self.store.comparisons(self.run, step):
                 said[_pair(*answer.pair)] = answer
         asked = {q.id: q for step, _ in self.pending for q in self.store.questions(self.run, step)}
-        heard = {}
+        heard = []
         for key, question in sorted(self.pending.items()):
             found = said.get(_pair(*(item.id for item in asked[question].items)))
-            heard[key] = target_of(found) if found else NOTHING
+            heard.append(Heard(key=key, rater=RATER, target=target_of(found) if found else NOTHING))
         self.pending = {}
         return heard
 
@@ -83,7 +86,7 @@ class TeacherAnswers:
             votes=1,
         )  # fmt: skip
 
-    def _say(self, key: tuple[int, int], worth_2: Any) -> Target:
+    def _say(self, key: Key, worth_2: Any) -> Target:
         mean = self.sum / self.count
         spread = max(self.squares / self.count - mean**2, 0.0) ** 0.5 or 1.0
         noise, slip, coin = np.random.default_rng((self.seed, *key)).random(3)
@@ -100,6 +103,69 @@ class TeacherAnswers:
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         self.pending = {(step, index): question for step, index, question in saved["pending"]}
         self.count, self.sum, self.squares = saved["worth"]
+
+
+class PeopleAnswers:
+    """The raters of a labelling server, who answer while the agent goes on training.
+
+    Training goes on while at most `ahead` answers are still awaited, and waits where it would run ahead of what people
+    want. What is heard when is written down by `LivePeople`, so that a run that is gone on with hears the same.
+    """
+
+    def __init__(self, live: LivePeople, worlds: Worlds, *, ahead: int) -> None:
+        if ahead < 0:
+            raise ValueError(f"--ask-ahead must be >= 0, got {ahead}")
+        self.live, self.worlds, self.ahead = live, worlds, ahead
+        self.votes = live.people.votes
+        self.key_of: dict[str, Key] = {}
+        """By the clips of a question."""
+        self.told: dict[tuple[str, str], Target] = {}
+        """By clips and rater, what was heard last."""
+
+    def put(self, queries: Sequence[Query]) -> None:
+        asked = []
+        for query in queries:
+            clips = tuple(
+                self.live.keep(each.acted(self.worlds), origin=f"step {query.key[0]}")
+                for each in (query.first, query.second)
+            )
+            self.key_of[_pair(*(clip.id for clip in clips))] = query.key
+            asked.append(
+                Question(
+                    items=clips, run=self.live.people.name, step=query.key[0], index=query.key[1],
+                    sampler=query.sampler, propensity=query.propensity, votes=self.votes,
+                )
+            )  # fmt: skip
+        self.live.put(asked)
+
+    def take(self) -> Sequence[Heard]:
+        heard = self._take()
+        while len(self.key_of) * self.votes - len(self.told) > self.ahead:
+            if self.live.taken >= self.live.until:  # what was heard before is not waited for again
+                time.sleep(self.live.people.every)
+            heard += self._take()
+        return heard
+
+    def _take(self) -> list[Heard]:
+        """What is now said otherwise than it was."""
+        self.live.take()
+        said = {(_pair(*answer.pair), rater): target_of(answer) for (_, rater), answer in self.live.standing.items()}
+        gone = {whose: NOTHING for whose in self.told if whose not in said}
+        news = {whose: target for whose, target in (said | gone).items() if self.told.get(whose) != target}
+        self.told |= news
+        return [Heard(key=self.key_of[pair], rater=rater, target=target) for (pair, rater), target in news.items()]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "live": self.live.state_dict(),
+            "key_of": [[*key, pair] for pair, key in self.key_of.items()],
+            "told": [[pair, rater, *target] for (pair, rater), target in self.told.items()],
+        }
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        self.live.load_state_dict(saved["live"])
+        self.key_of = {pair: (step, index) for step, index, pair in saved["key_of"]}
+        self.told = {(pair, rater): (a, b, tie) for pair, rater, a, b, tie in saved["told"]}
 
 
 def own_reward(teacher: Teacher) -> Worth:
