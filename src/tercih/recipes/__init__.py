@@ -13,5 +13,6 @@ RECIPES = {
     "hh_dpo": "tercih.recipes.hh_dpo",
     "imdb_sentiment": "tercih.recipes.imdb_sentiment",
     "control_ppo": "tercih.recipes.control_ppo",
+    "label_efficiency": "tercih.recipes.label_efficiency",
     "base_model": "tercih.recipes.base_model",
 }
