@@ -84,6 +84,7 @@ def test_one_way_or_another_there_is_a_picture() -> None:
 
 @pytest.mark.parametrize(("environment", "camera"), [("HalfCheetah-v5", "track"), ("InvertedPendulum-v5", None)])
 def test_the_camera_goes_along_where_the_model_has_one(environment: str, camera: str | None) -> None:
+    needs(environment)
     env: Any = gymnasium.make(environment, render_mode="rgb_array")
     assert env.unwrapped.mujoco_renderer.camera_id == -1  # a camera that stands still
     picture.follow(env)
