@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from tercih.agents.evaluate import returns
+from tercih.agents.evaluate import episodes, returns
+from tercih.environments.control import ControlError
 from tercih.environments.worlds import Worlds
 
 
@@ -19,3 +20,23 @@ def test_every_copy_plays_as_often_and_its_returns_are_its_episodes() -> None:
         assert len(set(found)) > 1
         with pytest.raises(ValueError, match="episodes >= 1"):
             returns(lambda observation_N: observation_N, worlds, 0)
+
+
+def test_whole_episodes_of_every_copy() -> None:
+    with Worlds("CartPole-v1", 4, seed=0) as worlds:
+        worlds.reset()
+        rollout, length_N = episodes(lambda observation_N: np.ones(4, dtype=np.int64), worlds)
+        worlds.reset()
+        found = returns(lambda observation_N: np.ones(4, dtype=np.int64), worlds, 4)
+    assert len(length_N) == len(found) == 4
+    for n, length in enumerate(length_N):
+        assert rollout["ended"][:length, n].tolist() == [False] * (length - 1) + [True]
+        assert rollout["reward"][:length, n].sum() == length
+    assert len(rollout["reward"]) == max(length_N)
+
+
+def test_an_episode_without_end_is_an_error() -> None:
+    with Worlds("Pendulum-v1", 1, seed=0) as worlds:
+        worlds.reset()
+        with pytest.raises(ControlError, match="more than 10 steps"):
+            episodes(lambda observation_N: np.zeros((1, 1), dtype=np.float32), worlds, most=10)

@@ -4,6 +4,7 @@ import os
 import subprocess
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 from tests.environments.playing import needs
@@ -79,3 +80,14 @@ def test_one_way_or_another_there_is_a_picture() -> None:
         assert world.drawn in ("egl", "osmesa", "schematic")
     assert frame.shape == (480, 480, 3)
     assert np.unique(frame.reshape(-1, 3), axis=0).shape[0] > 20
+
+
+@pytest.mark.parametrize(("environment", "camera"), [("HalfCheetah-v5", "track"), ("InvertedPendulum-v5", None)])
+def test_the_camera_goes_along_where_the_model_has_one(environment: str, camera: str | None) -> None:
+    needs(environment)
+    env: Any = gymnasium.make(environment, render_mode="rgb_array")
+    assert env.unwrapped.mujoco_renderer.camera_id == -1  # a camera that stands still
+    picture.follow(env)
+    found = env.unwrapped.mujoco_renderer.camera_id
+    assert (env.unwrapped.model.camera(found).name if found != -1 else None) == camera
+    env.close()

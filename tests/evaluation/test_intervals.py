@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tercih.evaluation.intervals import Estimate, bootstrap_mean, paired_difference, wilson
+from tercih.evaluation.intervals import Estimate, bootstrap_mean, correlation, paired_difference, wilson
 
 
 def test_wilson_equals_a_hand_computed_interval() -> None:
@@ -74,3 +74,22 @@ def test_pairing_removes_what_the_pairs_share() -> None:
 def test_bad_input_is_named(call, message) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_correlation_draws_whole_groups() -> None:
+    dice = np.random.default_rng(0)
+    group = np.repeat(np.arange(10), 20)
+    a = np.repeat(dice.normal(size=10), 20)  # twenty times the same: ten samples, and not two hundred
+    b = np.repeat(dice.normal(size=10), 20)
+    grouped, alone = correlation(a, b, group, 0), correlation(a, b, np.arange(200), 0)
+    assert grouped
+    assert alone
+    assert grouped.value == pytest.approx(np.corrcoef(a, b)[0, 1])
+    assert grouped.high - grouped.low > 2 * (alone.high - alone.low)
+    same = correlation(a, 2 * a + 1, group, 0)
+    assert same
+    assert same.low == pytest.approx(1.0)
+    assert correlation(a, np.ones(200), group, 0) is None
+    assert correlation([1, 2], [1, 2], [0, 1], 0) is None
+    with pytest.raises(ValueError, match="equal shapes"):
+        correlation([1, 2], [1, 2, 3], [0, 1], 0)

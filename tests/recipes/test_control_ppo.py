@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tercih.commands.folders import report
 from tercih.data.steps import read_steps
 from tercih.environments.control import ControlError
 from tercih.feedback.store import Store
@@ -33,6 +35,10 @@ def start(out: Path) -> subprocess.Popen[str]:
         [sys.executable, "-c", PROGRAM, str(out)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text())
 
 
 def run(out: Path, **options: Any) -> dict[str, Any]:
@@ -152,3 +158,34 @@ def test_clips_longer_than_an_episode_are_refused(tmp_path: Path) -> None:
                 environment="Pendulum-v1", options=(("max_episode_steps", "30"),), loop=loop, out=tmp_path / "run"
             )
         )
+
+
+@pytest.mark.recipe
+def test_it_writes_what_the_report_shows(whole: Path) -> None:
+    control = read(whole / "evaluation" / "control.json")
+    assert [row["steps"] for row in control["milestones"]] == [0, 512, 1024, 1536, 2048]
+    assert all(len(row["true"]) == len(row["predicted"]) == 8 for row in control["milestones"])
+    assert control["correlation"]["clips"]["n"] == len(control["clips"]) > 100
+    asked = {row["sampler"]: row["asked"] for row in control["feedback"]["asked"]}
+    assert sum(asked.values()) == 24 == control["feedback"]["asked_by"][-1][1]
+    assert control["feedback"]["due_by"][-1] == [1.0, 24]
+    assert control["drawn"] == "own"
+    page = (whole / "report.html").read_text()
+    assert page.count("<img ") == 5 * 6 + 4 * 2 * 3
+    assert "data:video/mp4;base64," in page
+
+
+@pytest.mark.recipe
+def test_after_a_stop_the_trained_agent_is_evaluated(whole: Path, tmp_path: Path) -> None:
+    """And not the untrained one that the new session begins with; `tercih report` gives the same page again."""
+    out = tmp_path / "run"
+    shutil.copytree(whole, out)
+    stages = read(out / "stages.json")
+    (out / "stages.json").write_text(json.dumps(stages[:1]))
+    shutil.rmtree(out / "evaluation")
+    main(ControlPPO(environment="Pendulum-v1", tiny=True, out=out))
+    for name in ("control.json", "returns.json"):
+        assert read(out / "evaluation" / name) == read(whole / "evaluation" / name)
+    (out / "report.html").unlink()
+    report([str(out)])
+    assert "Reward of clips" in (out / "report.html").read_text()

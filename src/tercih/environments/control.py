@@ -74,6 +74,8 @@ class World:
         self.observation: Array = np.zeros(0)
         self.shape = self.env.observation_space.shape
         self.drawn = picture.way(self.env) if render else None
+        if self.drawn not in (None, "own"):
+            picture.follow(self.env)
 
     def __enter__(self) -> "World":
         return self

@@ -29,6 +29,17 @@ def way(env: Any) -> str:
     return os.environ.get("MUJOCO_GL") or _opengl()
 
 
+def follow(env: Any) -> None:
+    """Let the camera go along with the body, where the model has such a one: Gymnasium's own stands where
+    the body was in the first frame, which a good runner leaves within a second."""
+    import mujoco
+
+    renderer = getattr(env.unwrapped, "mujoco_renderer", None)
+    camera = mujoco.mj_name2id(env.unwrapped.model, mujoco.mjtObj.mjOBJ_CAMERA, "track")
+    if renderer is not None and camera != -1:
+        renderer.camera_id = camera
+
+
 @cache
 def _opengl() -> str:
     """The first that works; tried in a process of its own, for PyOpenGL cannot change its mind."""

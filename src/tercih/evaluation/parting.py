@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from tercih.evaluation.intervals import Estimate, bootstrap_mean, paired_difference, wilson
-from tercih.evaluation.over_optimisation import Point, over_optimised_from
 from tercih.evaluation.run_folder import number
 
 ENOUGH_ANSWERS = 12  # foreseen or not, in each of the two parts that are compared
+
+FALLEN = 0.2  # of what the true return had gained
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,19 +71,18 @@ def foreseen_share(rows: Iterable[Foreseen]) -> Estimate | None:
 def parted_from_truth(milestones: Sequence[Milestone]) -> Milestone | None:
     """Where the true return was highest, if it has fallen since while the predicted one rose; else None.
 
-    Fallen as `over_optimised_from` says: beyond both intervals, for the summit is the luckiest of many milestones. The
-    episodes begin alike at every milestone, and the predicted returns must have risen in their paired differences.
+    The episodes begin alike at every milestone, so both are told from paired differences. Fallen means by a fifth of
+    what had been gained, and beyond an interval that allows for the summit being the luckiest of all milestones.
     """
     known = [each for each in milestones if each.predicted]
-    points = [
-        Point(
-            step=i, kl=0.0, proxy=each.estimate("predicted").value, gold=each.estimate("true").value,
-            gold_low=each.estimate("true").low, gold_high=each.estimate("true").high,
-        )
-        for i, each in enumerate(known)
-    ]  # fmt: skip
-    top = over_optimised_from(points)
-    return known[top.step] if top and _rose(known[top.step], known[-1]) else None
+    if len(known) < 2:
+        return None
+    mean = [each.estimate("true").value for each in known]
+    top, last = max(range(len(known)), key=mean.__getitem__), len(known) - 1
+    if top == last or mean[top] - mean[last] < FALLEN * (mean[top] - mean[0]):
+        return None
+    change = paired_difference(known[last].true, known[top].true, seed=0, level=1 - 0.05 / len(known))
+    return known[top] if change.high < 0 and _rose(known[top], known[last]) else None
 
 
 def parted_from_people(

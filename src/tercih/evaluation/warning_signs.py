@@ -35,7 +35,7 @@ def find_warnings(contents: RunFolder) -> list[RunWarning]:
 
 def checks_of(contents: RunFolder) -> "dict[str, Check]":
     """Those that are made for this sort of run."""
-    return CONTROL_CHECKS if contents.control else CHECKS
+    return CONTROL_CHECKS if contents.control else {} if contents.efficiency else CHECKS
 
 
 def over_optimisation(contents: RunFolder) -> str | None:

@@ -14,5 +14,6 @@ RECIPES = {
     "imdb_sentiment": "tercih.recipes.imdb_sentiment",
     "control_ppo": "tercih.recipes.control_ppo",
     "pebble": "tercih.recipes.pebble",
+    "label_efficiency": "tercih.recipes.label_efficiency",
     "base_model": "tercih.recipes.base_model",
 }

@@ -102,6 +102,7 @@ def _shown(contents: RunFolder) -> dict[str, Any]:
     feedback = feedback if isinstance(feedback, dict) else {}
     rows = next((rows for rows in contents.metrics.values() if any("reward/labels" in row for row in rows)), [])
     return {
+        "simulated": bool(simulated(contents)),
         "strip": _strip(contents),
         "video": _picture(contents, contents.control.get("video"), "The last clip"),
         "drawn": DRAWN.get(str(contents.control.get("drawn")), ""),

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tercih.evaluation.run_folder import RunFolder, estimate, number
+from tercih.evaluation.run_folder import RunFolder, estimate, is_control, number
 from tercih.report.control_plots import STYLES, efficiency
 from tercih.report.sections import Fact, Headline
 from tercih.report.words import figure, interval, share
@@ -30,7 +30,8 @@ def page(contents: RunFolder) -> dict[str, Any]:
     for name, rule in rules.items():
         saved, low, high, part = (number(rule, "saved", key) for key in ("saved", "low", "high", "share"))
         if saved is not None:
-            table.append([name, figure(round(saved)), interval(low, high), share(part)])
+            edges = [None if x is None else round(x) for x in (low, high)]
+            table.append([name, figure(round(saved)), interval(*edges), share(part).replace("-", "−")])
     seeds, clips = number(found, "seeds"), number(found, "clips")
     facts = [
         Fact(f"Labels saved by {name}", saved, f"{spread} of {figure(labels[-1])}") for name, saved, spread, _ in table
@@ -41,13 +42,18 @@ def page(contents: RunFolder) -> dict[str, Any]:
         "pictures": pictures,
         "table": table,
         "headline": Headline(
-            f"What asking by disagreement saves in {found.get('environment', '?')}.",
+            f"What each rule of asking saves in {found.get('environment', '?')}.",
             (
                 f"Rewards of {figure(clips)} clips of an agent at all its stages, learned from growing numbers of"
                 f" comparisons that each rule chose, {figure(seeds)} times each.",
                 "The teacher was simulated and is always right: no person was asked.",
+                *(
+                    ["This is a negative control: half of the answers were turned around."]
+                    if is_control(contents)
+                    else []
+                ),
             ),
-            ("simulated teacher",),
+            ("simulated teacher", "negative control") if is_control(contents) else ("simulated teacher",),
         ),
         "facts": facts,
         "limits": [
