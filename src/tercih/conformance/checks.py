@@ -41,11 +41,11 @@ class Findings:
 
 
 def at_most(metric: str, value: float, bound: float, detail: str = "") -> Check:
-    return Check(value <= bound, metric, value, f"≤ {bound:g}", detail)
+    return Check(bool(value <= bound), metric, float(value), f"≤ {bound:g}", detail)
 
 
 def at_least(metric: str, value: float, bound: float, detail: str = "") -> Check:
-    return Check(value >= bound, metric, value, f"≥ {bound:g}", detail)
+    return Check(bool(value >= bound), metric, float(value), f"≥ {bound:g}", detail)
 
 
 def above_zero(metric: str, differences: Sequence[float]) -> Check:

@@ -15,7 +15,7 @@ from tercih.conformance.checks import Findings, above_zero, at_least, at_most, e
 from tercih.conformance.lab import Lab, generator
 from tercih.conformance.taught import ACTIONS, STATES, Clock, approve, best, spaces, teach
 
-LATE = Delay(low=0.6, high=1.2)  # seconds: three to six steps
+LATE = Delay(low=0.6, high=0.8)  # seconds: three to four steps
 
 
 class OnScreen(TamerLearner):
@@ -43,7 +43,7 @@ def prove(lab: Lab, method: type[Tamer] = Tamer) -> Findings:
     return Findings(
         identity=every(
             at_most("|credit − integral of the delay's density|", integral_difference(), 1e-9),
-            at_most("|Σ credit over all steps − 1|", total_difference(method), 1e-9),
+            at_most("|weights of 40 steps − their share of the delay's range|", share_difference(method), 1e-9),
             at_most("gradient of the loss − explicit loop", loop_difference(), 1e-12),
             at_most("lowest Ĥ: it can blame", blame, -0.1),
         ),
@@ -97,12 +97,18 @@ def integral_difference() -> float:
     return worst
 
 
-def total_difference(kind: type[Tamer]) -> float:
-    """A press is about something: with enough steps behind it, its weights add up to 1."""
-    learner = kind(delay=LATE).learner(*spaces(), seed=0, clock=Clock())
+def share_difference(kind: type[Tamer]) -> float:
+    """Of the learner's own weights from how much of each step's time on the screen lies in the press's range."""
+    delay, pressed = Delay(low=0.3, high=1.1), 5.0
+    learner = kind(delay=delay).learner(*spaces(), seed=0, clock=Clock())
     for step in range(40):
         learner.show(0, 0, step * 0.13)
-    return abs(sum(weight for _, weight in learner.credited(5.0)) - 1)
+    found = {shown.since: weight for shown, weight in learner.credited(pressed)}
+    worst = 0.0
+    for shown in learner.shown:
+        overlap = min(shown.since + 0.13, pressed - delay.low) - max(shown.since, pressed - delay.high)
+        worst = max(worst, abs(found.get(shown.since, 0.0) - max(overlap, 0.0) / (delay.high - delay.low)))
+    return worst
 
 
 def loop_difference() -> float:

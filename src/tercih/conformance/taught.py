@@ -37,7 +37,8 @@ def teach(
     learner: Taught, clock: Clock, praise: Praise, steps: int, *, low: float, high: float, seed: int,
     shuffled: bool = False,
 ) -> None:  # fmt: skip
-    """`steps` steps in states that come at random; presses come `low` to `high` seconds after what they are about.
+    """`steps` steps in states that come at random; presses are about some moment at which what came of a step was on
+    the screen, and come `low` to `high` seconds after it.
 
     `shuffled`: what is pressed is what the trainer thought of a step long past, an arbitrary one.
     """
@@ -51,6 +52,6 @@ def teach(
         action = int(learner.act(np.int64(state)))
         thoughts.append(praise(state, action))
         said = thoughts[int(dice.integers(len(thoughts)))] if shuffled else thoughts[-1]
-        pressed = (step + 1) * SECONDS + dice.uniform(low, high)
+        pressed = (step + 1 + dice.random()) * SECONDS + dice.uniform(low, high)
         if said:
             waiting = sorted([*waiting, Press(id=step, value=said, seconds=pressed)], key=lambda press: press.seconds)
