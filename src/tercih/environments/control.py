@@ -137,7 +137,7 @@ class World:
 def replay(world: World, actions: Sequence[Any] | Array, starts: Array, seeds: Array) -> Iterator[Step]:
     """Act these actions again, with a reset before each of `starts`; a ControlError where an episode ends early, or
     where nobody knows the seeds."""
-    if not len(seeds):
+    if len(seeds) < len(starts):
         raise ControlError(f"these steps of {world.id} tell no seeds, so they cannot be acted again; record them anew")
     resets = dict(zip(starts.tolist(), seeds.tolist(), strict=True))
     over = False
