@@ -43,7 +43,7 @@ from tercih.commands.files import module_at, named
 from tercih.commands.train import Train, method_called
 from tercih.commands.train_options import configure
 from tercih.environments import TEXT_TASKS
-from tercih.evaluation.warning_signs import CHECKS
+from tercih.evaluation.warning_signs import CHECKS, CONTROL_CHECKS
 from tercih.recipes import RECIPES
 from tercih.recipes.presets import PRESETS
 from tercih.sources import SOURCES, load
@@ -115,7 +115,7 @@ def test_everything_with_a_name_is_documented() -> None:
         "source": [f"{name}:" for name in SOURCES],
         "task": TEXT_TASKS,
         "preset": PRESETS,
-        "warning": CHECKS,
+        "warning": CHECKS | CONTROL_CHECKS,
     }
     missing = [
         f"{kind} {name}" for kind, all_of_them in names.items() for name in all_of_them if f"`{name}" not in text

@@ -102,11 +102,14 @@ def test_people_take_time(tmp_path: Path) -> None:
     assert "simulated" not in page[page.index("<main>") :].split('id="limits"')[0]
 
 
-def test_a_negative_control_that_improves_is_told(tmp_path: Path) -> None:
+def test_a_negative_control_whose_answers_are_foreseen_is_told(tmp_path: Path) -> None:
     folder = write_control_folder(tmp_path)
     run = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps(run | {"control": "shuffled-labels"}))
-    assert "negative control and still its true return rose" in warnings_of(page_of(folder))
+    assert "negative control and still 0.75 [0.666, 0.819] (n = 120) of its answers" in warnings_of(page_of(folder))
+    metrics = folder / "policy" / "metrics.jsonl"
+    metrics.write_text(metrics.read_text().replace('"reward/ahead_accuracy": 0.75', '"reward/ahead_accuracy": 0.5'))
+    assert "negative control and still" not in warnings_of(page_of(folder))
 
 
 def test_what_is_missing_is_left_out(tmp_path: Path) -> None:

@@ -8,7 +8,13 @@ from dataclasses import dataclass
 
 from tercih.evaluation.intervals import paired_difference
 from tercih.evaluation.over_optimisation import over_optimised_from, read_curve
-from tercih.evaluation.parting import parted_from_people, parted_from_truth, read_foreseen, read_milestones
+from tercih.evaluation.parting import (
+    foreseen_share,
+    parted_from_people,
+    parted_from_truth,
+    read_foreseen,
+    read_milestones,
+)
 from tercih.evaluation.run_folder import RunFolder, estimate, is_control, number
 
 LENGTH_CHANGE = 0.5  # of the mean length at the start
@@ -152,15 +158,13 @@ def people_against_reward(contents: RunFolder) -> str | None:
     return None
 
 
-def control_learned(contents: RunFolder) -> str | None:
-    """An agent that learned from a negative control came out better than it began."""
-    rows = read_milestones(contents.control.get("milestones"))
-    if not is_control(contents) or len(rows) < 2:
+def control_foreseen(contents: RunFolder) -> str | None:
+    """Answers of a negative control, which a coin has turned around, were foreseen all the same. That its return rises
+    is no sign: what is learned from coins is some reward or other, and by luck not a bad one."""
+    right = foreseen_share(row for rows in contents.metrics.values() for row in read_foreseen(rows))
+    if not is_control(contents) or right is None or right.low <= 0.5:
         return None
-    gain = paired_difference(rows[-1].true, rows[0].true, seed=0)
-    if not gain.low > 0:
-        return None
-    return f"This run is a negative control and still its true return rose by {gain}: something other teaches it."
+    return f"This run is a negative control and still {right} of its answers were foreseen: something tells them."
 
 
 Check = Callable[[RunFolder], str | None]
@@ -168,7 +172,7 @@ Check = Callable[[RunFolder], str | None]
 CONTROL_CHECKS: dict[str, Check] = {
     "reward hacking": truth_against_reward,
     "reward against answers": people_against_reward,
-    "control improved": control_learned,
+    "control foreseen": control_foreseen,
 }
 
 CHECKS: dict[str, Check] = {
