@@ -5,7 +5,23 @@ A proof takes a `Lab` and, as its second argument, the method it is about: the r
 
 from collections.abc import Callable
 
-from tercih.conformance import best_of_n, bradley_terry, dapo, dpo, dr_grpo, grpo, gspo, plackett_luce, ppo, rloo, sft
+from tercih.conformance import (
+    best_of_n,
+    bradley_terry,
+    cpl,
+    dapo,
+    dpo,
+    dr_grpo,
+    few_shot,
+    grpo,
+    gspo,
+    ipl,
+    plackett_luce,
+    ppo,
+    preference_transformer,
+    rloo,
+    sft,
+)
 from tercih.conformance.checks import Findings
 from tercih.conformance.lab import Lab
 
@@ -21,4 +37,8 @@ PROOFS: dict[str, Callable[[Lab], Findings]] = {
     "gspo": gspo.prove,
     "dpo": dpo.prove,
     "best_of_n": best_of_n.prove,
+    "cpl": cpl.prove,
+    "ipl": ipl.prove,
+    "preference_transformer": preference_transformer.prove,
+    "few_shot": few_shot.prove,
 }
