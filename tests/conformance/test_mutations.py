@@ -1,6 +1,6 @@
 """Every proof fails when its method computes something else: what passes is the method, not its name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,9 @@ from torch.nn.functional import logsigmoid
 
 from conformance.imitators import IMITATORS
 from conformance.mutants_of_signals import SIGNALS
+from tercih.agents.cpl import CPL, Shown
+from tercih.agents.few_shot import FewShot
+from tercih.agents.ipl import IPL
 from tercih.algorithms import grpo as grpo_module
 from tercih.algorithms import gspo as gspo_module
 from tercih.algorithms import ppo as ppo_module
@@ -24,24 +27,29 @@ from tercih.algorithms.plackett_luce import PlackettLuce
 from tercih.algorithms.ppo import PPO, PPOBatch, Pretraining
 from tercih.algorithms.rloo import RLOO
 from tercih.algorithms.sft import SFT
-from tercih.batches import Batch, Compared, Loss, Models, Pairs, Rankings, Term
+from tercih.batches import Batch, Compared, Loss, Models, Pairs, Rankings, SegmentPairs, Segments, Term
 from tercih.conformance import (
     PROOFS,
     best_of_n,
     bradley_terry,
+    cpl,
     dapo,
     dpo,
     dr_grpo,
+    few_shot,
     grpo,
     gspo,
+    ipl,
     plackett_luce,
     ppo,
+    preference_transformer,
     rloo,
     sft,
     verify,
 )
 from tercih.conformance.lab import Lab
 from tercih.method import Method, State
+from tercih.models.preference_transformer import PreferenceTransformer
 from tercih.ops import clipped_surrogate, group_mean, group_normalised, kl1, kl3, mean_of_others, row_mean, row_sum
 
 pytestmark = pytest.mark.learns
@@ -394,6 +402,69 @@ def best_of_two(score_PN: Tensor) -> Tensor:
     return score_PN[:, :2].argmax(1)
 
 
+class Contrarian(CPL):
+    """Takes the worse clip for the better one."""
+
+    def loss(self, policy: nn.Module, batch: Any) -> Loss:
+        if isinstance(batch, Shown):
+            return CPL.loss(self, policy, batch)
+        return CPL.loss(self, policy, replace(batch, target_N3=batch.target_N3[:, [1, 0, 2]]))
+
+
+class Undiscounted(CPL):
+    def loss(self, policy: nn.Module, batch: Any) -> Loss:
+        return CPL.loss(CPL(alpha=self.alpha, lam=self.lam), policy, batch)
+
+
+class OnlyClones(CPL):
+    def batches(self, data: SegmentPairs, models: Models, state: State) -> Iterator[Shown]:
+        yield Shown(items=data.items)
+
+
+class ForgetsWhatFollows(IPL):
+    """r = Q."""
+
+    def loss(self, model: nn.Module, batch: SegmentPairs) -> Loss:
+        return IPL.loss(replace(self, gamma=0.0), model, batch)
+
+
+class UnweighedActor(IPL):
+    """Whose actor clones."""
+
+    def loss(self, model: nn.Module, batch: SegmentPairs) -> Loss:
+        return IPL.loss(replace(self, temperature=1e6), model, batch)
+
+
+class LooksAhead(PreferenceTransformer):
+    """Every step reads the whole clip."""
+
+    def _read(self, segments: Segments) -> Tensor:
+        ahead = PreferenceTransformer._read(self, segments)
+        return ahead + ahead.mean(1, keepdim=True)
+
+
+class AllStepsAlike(PreferenceTransformer):
+    """Without preference attention."""
+
+    def judge(self, segments: Segments) -> tuple[Tensor, Tensor]:
+        reward_BT, weight_BT = PreferenceTransformer.judge(self, segments)
+        return reward_BT, torch.full_like(weight_BT, 1 / weight_BT.shape[1])
+
+
+class SeesTheAnswers(FewShot):
+    """Adapts to what it is then asked."""
+
+    def loss(self, model: nn.Module, batch: Any) -> Loss:
+        return FewShot.loss(self, model, replace(batch, support=batch.query))
+
+
+class OneStep(FewShot):
+    """One inner step, whatever was asked."""
+
+    def loss(self, model: nn.Module, batch: Any) -> Loss:
+        return FewShot.loss(FewShot(inner_steps=1), model, batch)
+
+
 MUTANTS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "sft": (sft.prove, {"all tokens": AllTokens, "mean over each answer": MeanOverEachAnswer, "sign": Unlearn}),
     "bradley_terry": (
@@ -491,6 +562,13 @@ MUTANTS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     ),
     **IMITATORS,
     **SIGNALS,
+    "cpl": (cpl.prove, {"inverted": Contrarian, "undiscounted": Undiscounted, "clones": OnlyClones}),
+    "ipl": (ipl.prove, {"no V(s')": ForgetsWhatFollows, "unweighed actor": UnweighedActor}),
+    "preference_transformer": (
+        preference_transformer.prove,
+        {"looks ahead": LooksAhead, "all steps alike": AllStepsAlike},
+    ),
+    "few_shot": (few_shot.prove, {"one step": OneStep, "sees the answers": SeesTheAnswers}),
 }
 
 

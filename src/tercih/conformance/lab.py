@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tercih.batches import Batch, Models, Rollout
+from tercih.batches import AnyBatch, Batch, Models, Rollout
 from tercih.conformance.enumerable import EnumLM, Language, distribution
 from tercih.method import Method
 from tercih.models.language_model import LanguageModel, Reference
@@ -121,10 +121,10 @@ class Stateless:
 class Always(Stateless):
     """The same batch at every step: a whole population."""
 
-    batch: Batch
+    batch: AnyBatch
     steps: int
 
-    def __call__(self, step: int) -> Batch:
+    def __call__(self, step: int) -> AnyBatch:
         return self.batch
 
 
