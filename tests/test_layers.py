@@ -56,7 +56,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report": {"evaluation"},
     "config": set(),
     "run": {"progress"},
-    "conformance": LEARNING | {"feedback", "environments", "evaluation"},
+    "conformance": LEARNING | {"feedback", "environments", "evaluation", "agents"},
     "doctor": LEARNING | {"evaluation"},
     "profiling": {"spans"},
     # What the server leaves to it: the one room between people's tables and models.

@@ -5,7 +5,21 @@ A proof takes a `Lab` and, as its second argument, the method it is about: the r
 
 from collections.abc import Callable
 
-from tercih.conformance import best_of_n, bradley_terry, dapo, dpo, dr_grpo, grpo, gspo, plackett_luce, ppo, rloo, sft
+from tercih.conformance import (
+    best_of_n,
+    bradley_terry,
+    dapo,
+    dpo,
+    dr_grpo,
+    grpo,
+    gspo,
+    pebble,
+    plackett_luce,
+    ppo,
+    request,
+    rloo,
+    sft,
+)
 from tercih.conformance.checks import Findings
 from tercih.conformance.lab import Lab
 
@@ -21,4 +35,6 @@ PROOFS: dict[str, Callable[[Lab], Findings]] = {
     "gspo": gspo.prove,
     "dpo": dpo.prove,
     "best_of_n": best_of_n.prove,
+    "pebble": pebble.prove,
+    "request": request.prove,
 }
