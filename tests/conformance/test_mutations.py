@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
+from tercih.agents.pebble import FromPreferencesOffPolicy
+from tercih.agents.request import ReQueST
 from tercih.algorithms import grpo as grpo_module
 from tercih.algorithms import gspo as gspo_module
 from tercih.algorithms import ppo as ppo_module
@@ -32,8 +35,10 @@ from tercih.conformance import (
     dr_grpo,
     grpo,
     gspo,
+    pebble,
     plackett_luce,
     ppo,
+    request,
     rloo,
     sft,
     verify,
@@ -392,6 +397,29 @@ def best_of_two(score_PN: Tensor) -> Tensor:
     return score_PN[:, :2].argmax(1)
 
 
+class Unjudged(FromPreferencesOffPolicy):
+    """Never judges anew what it remembers."""
+
+    def __post_init__(self) -> None:
+        FromPreferencesOffPolicy.__post_init__(self)
+        self.loop.replay.relabel = lambda reward, **_: None  # type: ignore[method-assign]
+
+
+class OnlyUpToTheNewest(FromPreferencesOffPolicy):
+    """Judges anew what stands before the newest, which is not all once the memory has wrapped around."""
+
+    def __post_init__(self) -> None:
+        FromPreferencesOffPolicy.__post_init__(self)
+        replay, relabel = self.loop.replay, self.loop.replay.relabel
+
+        def short(reward: Any, **_: Any) -> None:
+            held, replay.held = replay.held, replay.at
+            relabel(reward)
+            replay.held = held
+
+        replay.relabel = short  # type: ignore[method-assign]
+
+
 MUTANTS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "sft": (sft.prove, {"all tokens": AllTokens, "mean over each answer": MeanOverEachAnswer, "sign": Unlearn}),
     "bradley_terry": (
@@ -479,6 +507,8 @@ MUTANTS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
             "no reference": WithoutReference,
         },
     ),
+    "pebble": (pebble.prove, {"never judged anew": Unjudged, "only up to the newest": OnlyUpToTheNewest}),
+    "request": (request.prove, {"near home": partial(ReQueST, length=1)}),
     "best_of_n": (
         best_of_n.prove,
         {

@@ -27,8 +27,8 @@ class ReQueST:
     queries). The paper's penalty and diversity, 1000 and 10, belong to its units; ours are of the point mass."""
 
     length: int = 10
-    count: int = 8
-    steps: int = 60
+    count: int = 5
+    steps: int = 40
     lr: float = 0.05
     penalty: float = 0.05
     diversity: float = 1.0
@@ -128,7 +128,9 @@ def synthesise(
     dynamics think of them, states within [−1, 1]. `asked_QO`: states that were asked about, for novelty."""
     start_PO = start(settings.count)
     shape = (settings.count, settings.length)
-    action_PTA = (0.5 * torch.randn(*shape, actions, generator=dice)).requires_grad_()
+    # Each sets out in a direction of its own: the dynamics are stiff, and gradients alone do not lead far.
+    along_P1A = torch.randn(settings.count, 1, actions, generator=dice)
+    action_PTA = (along_P1A + 0.5 * torch.randn(*shape, actions, generator=dice)).requires_grad_()
     with torch.no_grad():
         states = [start_PO]
         for t in range(settings.length):

@@ -21,7 +21,7 @@ NEAR = 0.3  # of the goal, which is good
 
 
 def prove(lab: Lab, method: type[ReQueST] = ReQueST) -> Findings:
-    count, settings = lab.of(quick=4, full=6), method()
+    count, settings = lab.of(quick=5, full=8), method()
     seeds = range(lab.seed, lab.seed + lab.of(quick=3, full=5))
     worlds = [seen(seed) for seed in seeds]
     learned = [auc(nets(settings, driven, seed, count, judged)) for driven, seed in zip(worlds, seeds, strict=True)]
