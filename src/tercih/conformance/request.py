@@ -24,7 +24,8 @@ def prove(lab: Lab, method: type[ReQueST] = ReQueST) -> Findings:
     count, settings = lab.of(quick=5, full=8), method()
     seeds = range(lab.seed, lab.seed + lab.of(quick=3, full=5))
     worlds = [seen(seed) for seed in seeds]
-    learned = [auc(nets(settings, driven, seed, count, judged)) for driven, seed in zip(worlds, seeds, strict=True)]
+    made = [nets(settings, driven, seed, count, judged) for driven, seed in zip(worlds, seeds, strict=True)]
+    learned = [auc(each) for each in made]
     lived = [auc(of_what_was_seen(driven, seed, settings, count)) for driven, seed in zip(worlds, seeds, strict=True)]
     return Findings(
         identity=every(
@@ -42,9 +43,10 @@ def prove(lab: Lab, method: type[ReQueST] = ReQueST) -> Findings:
             [ours - theirs for ours, theirs in zip(learned, lived, strict=True)],
         ),
         negative_control=at_most(
-            "|AUC − 0.5|, shuffled labels",
-            abs(auc(nets(settings, worlds[0], lab.seed, count, shuffled(lab.seed))) - 0.5),
-            0.35,
+            "mean P(unsafe) in the disc − outside, shuffled labels",
+            separation(nets(settings, worlds[0], lab.seed, count, shuffled(lab.seed))),
+            0.2,
+            f"{separation(made[0]):.2f} with real labels",
         ),
         ablation=at_least(
             "share of made-up steps that nobody could take, without −log p of the dynamics",
@@ -118,11 +120,21 @@ def impossible(settings: ReQueST, driven: list[Tensor], seed: int) -> float:
 
 
 @torch.no_grad()
+def separation(reward: RewardNets) -> float:
+    place = grid()
+    p_unsafe, bad = reward.unsafe(torch.as_tensor(place)).numpy(), unsafe(place)
+    return float(p_unsafe[bad].mean() - p_unsafe[~bad].mean())
+
+
+def grid() -> NDArray[np.float32]:
+    """Places all over the square, (S, 2)."""
+    return np.stack(np.meshgrid(*[np.linspace(-1, 1, 41, dtype=np.float32)] * 2), -1).reshape(-1, 2)
+
+
+@torch.no_grad()
 def auc(reward: RewardNets) -> float:
     """The chance that an unsafe place looks more unsafe than a safe one, over a grid of the square."""
-    place: NDArray[np.float32] = np.stack(np.meshgrid(*[np.linspace(-1, 1, 41, dtype=np.float32)] * 2), -1).reshape(
-        -1, 2
-    )
+    place = grid()
     rank, bad = rankdata(reward.unsafe(torch.as_tensor(place)).numpy()), unsafe(place)
     found = (rank[bad].sum() - bad.sum() * (bad.sum() + 1) / 2) / (bad.sum() * (~bad).sum())
     return float(found)
