@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from conformance.mutants_of_signals import SIGNALS
 from tercih.agents.cpl import CPL, Shown
 from tercih.agents.few_shot import FewShot
 from tercih.agents.ipl import IPL
+from tercih.agents.pebble import FromPreferencesOffPolicy
+from tercih.agents.request import ReQueST
 from tercih.algorithms import grpo as grpo_module
 from tercih.algorithms import gspo as gspo_module
 from tercih.algorithms import ppo as ppo_module
@@ -37,12 +40,15 @@ from tercih.conformance import (
     dpo,
     dr_grpo,
     few_shot,
+    from_preferences,
     grpo,
     gspo,
     ipl,
+    pebble,
     plackett_luce,
     ppo,
     preference_transformer,
+    request,
     rloo,
     sft,
     verify,
@@ -84,7 +90,7 @@ class Unlearn(SFT):
 def on_differences(loss_of: Callable[[Tensor, Tensor], Tensor]) -> type[BradleyTerry]:
     class Replaced(BradleyTerry):
         def loss(self, scorer: nn.Module, batch: Pairs) -> Loss:
-            score_B = scorer(batch.tokens)
+            score_B = scorer(batch.items)
             difference_N = score_B[batch.first_row_N] - score_B[batch.second_row_N]
             loss_N = loss_of(difference_N, batch.target_N3)
             return Loss(terms={"preference": Term((batch.weight_N * loss_N).sum(), per="comparisons")}, metrics={})
@@ -465,6 +471,29 @@ class OneStep(FewShot):
         return FewShot.loss(FewShot(inner_steps=1), model, batch)
 
 
+class Unjudged(FromPreferencesOffPolicy):
+    """Never judges anew what it remembers."""
+
+    def __post_init__(self) -> None:
+        FromPreferencesOffPolicy.__post_init__(self)
+        self.loop.replay.relabel = lambda reward, **_: None  # type: ignore[method-assign]
+
+
+class OnlyUpToTheNewest(FromPreferencesOffPolicy):
+    """Judges anew what stands before the newest, which is not all once the memory has wrapped around."""
+
+    def __post_init__(self) -> None:
+        FromPreferencesOffPolicy.__post_init__(self)
+        replay, relabel = self.loop.replay, self.loop.replay.relabel
+
+        def short(reward: Any, **_: Any) -> None:
+            held, replay.held = replay.held, replay.at
+            relabel(reward)
+            replay.held = held
+
+        replay.relabel = short  # type: ignore[method-assign]
+
+
 MUTANTS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "sft": (sft.prove, {"all tokens": AllTokens, "mean over each answer": MeanOverEachAnswer, "sign": Unlearn}),
     "bradley_terry": (
@@ -552,6 +581,8 @@ MUTANTS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
             "no reference": WithoutReference,
         },
     ),
+    "pebble": (pebble.prove, {"never judged anew": Unjudged, "only up to the newest": OnlyUpToTheNewest}),
+    "request": (request.prove, {"near home": partial(ReQueST, length=1)}),
     "best_of_n": (
         best_of_n.prove,
         {
@@ -559,6 +590,10 @@ MUTANTS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
             "first": lambda score_PN: torch.zeros(len(score_PN), dtype=torch.long),
             "best of two": best_of_two,
         },
+    ),
+    "from_preferences": (
+        from_preferences.prove,
+        {"squared error": on_differences(squared), "labels inverted": on_differences(inverted)},
     ),
     **IMITATORS,
     **SIGNALS,

@@ -95,8 +95,8 @@ class Replay:
             newest_B = after_B // self.copies == self.at // self.copies
             going_B = ~(self.over[last_B] | newest_B)
             power_B = torch.where(going_B, gamma * power_B, power_B)
-            reward_B = torch.where(going_B, reward_B + power_B * judged(after_B), reward_B)
-            last_B = torch.where(going_B, after_B, last_B)
+            last_B = torch.where(going_B, after_B, last_B)  # rows that nothing was written to are never judged
+            reward_B = torch.where(going_B, reward_B + power_B * judged(last_B), reward_B)
         return Transitions(
             observation_B=self.observation.index_select(0, first_B),
             action_B=self.action.index_select(0, first_B),

@@ -58,6 +58,10 @@ class World:
 
                 self.env = atari.make(environment, options)
             else:
+                if environment.startswith("Tercih/"):
+                    from tercih.environments import own as ours
+
+                    ours.register()
                 if str(gymnasium.spec(environment).entry_point).startswith("gymnasium.envs.mujoco."):
                     _no_log_of_mujoco()
                 self.env = gymnasium.make(environment, **options)

@@ -17,7 +17,16 @@ from tercih.environments.copies import Copies, Rows, memory
 from tercih.environments.processes import Away, context
 
 # Gymnasium's environments that only ever end by their limit of steps; whatever their version.
-NEVER_TERMINATE = ("Pendulum", "HalfCheetah", "Swimmer", "Reacher", "Pusher", "HumanoidStandup")
+NEVER_TERMINATE = (
+    "Pendulum",
+    "HalfCheetah",
+    "Swimmer",
+    "Reacher",
+    "Pusher",
+    "HumanoidStandup",
+    "Tercih/Maze",
+    "Tercih/PointMass",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
