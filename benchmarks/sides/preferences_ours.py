@@ -15,7 +15,7 @@ from tercih.agents.ppo import PPO
 from tercih.agents.preferences import FromPreferences
 from tercih.agents.reward_learner import RewardLearner, RewardLearning
 from tercih.batches import Models
-from tercih.conformance.from_preferences import Oracle
+from tercih.conformance.clips import Oracle
 from tercih.environments.worlds import Worlds
 from tercih.models.control import ActorCritic
 from tercih.optimisation import Optimisation

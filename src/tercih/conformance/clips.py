@@ -1,20 +1,22 @@
 """Who answers about clips in proofs: an oracle of the environment's own reward, or a coin."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from tercih.agents.preferences import Query
+from tercih.agents.preferences import Heard, Query
 from tercih.conformance.lab import Stateless
-from tercih.feedback.teachers import FIRST, SECOND, TIE, Target
+from tercih.feedback.teachers import FIRST, SECOND, TIE
 
 
 class Oracle(Stateless):
     """Answers at once. `shuffled` is the negative control: a fair coin, whatever is compared."""
 
+    votes = 1
+
     def __init__(self, *, shuffled: bool = False, seed: int = 0) -> None:
         self.shuffled, self.seed = shuffled, seed
-        self.said: dict[tuple[int, int], Target] = {}
+        self.said: list[Heard] = []
         self.queries: list[Query] = []
 
     def put(self, queries: Sequence[Query]) -> None:
@@ -22,11 +24,12 @@ class Oracle(Stateless):
         for query in queries:
             if self.shuffled:
                 coin = np.random.default_rng((self.seed, *query.key)).random()
-                self.said[query.key] = FIRST if coin < 0.5 else SECOND
+                said = FIRST if coin < 0.5 else SECOND
             else:
                 lead = query.first.reward_L.sum() - query.second.reward_L.sum()
-                self.said[query.key] = FIRST if lead > 0 else SECOND if lead < 0 else TIE
+                said = FIRST if lead > 0 else SECOND if lead < 0 else TIE
+            self.said.append(Heard(key=query.key, rater="oracle", target=said))
 
-    def take(self) -> Mapping[tuple[int, int], Sequence[float]]:
-        said, self.said = self.said, {}
+    def take(self) -> Sequence[Heard]:
+        said, self.said = self.said, []
         return said

@@ -17,15 +17,15 @@ from tercih.agents.clips import Schedule
 from tercih.agents.evaluate import returns
 from tercih.agents.experience import Collector
 from tercih.agents.ppo import PPO
-from tercih.agents.preferences import FromPreferences, Heard, Query
+from tercih.agents.preferences import FromPreferences
 from tercih.agents.reward_learner import RewardLearner, RewardLearning
 from tercih.algorithms.bradley_terry import BradleyTerry
 from tercih.batches import Models, SegmentPairs, Segments
 from tercih.conformance.checks import Check, Findings, above_zero, at_least, at_most, every
+from tercih.conformance.clips import Oracle
 from tercih.conformance.lab import Lab
 from tercih.environments.control import Array
 from tercih.environments.worlds import Worlds
-from tercih.feedback.teachers import Teacher
 from tercih.models.control import ActorCritic
 from tercih.models.ensemble import RewardEnsemble
 from tercih.optimisation import Optimisation
@@ -59,7 +59,7 @@ def prove(lab: Lab, method: type[BradleyTerry] = BradleyTerry) -> Findings:
             at_most("gradient of the ensemble − of networks one by one", apart(method), 1e-10),
             at_most("error of step rewards, from all pairs with 10 % guesses", recovery_error(method(lapse=0.1)), 0.02),
         ),
-        ordering=every(ordering, *lab.of(quick=[], full=[policies(settings, seeds)])),
+        ordering=every(ordering, policies(settings, seeds)) if lab.full else ordering,
         negative_control=at_most(
             "correlation, shuffled labels",
             float(np.mean([agreement(seed, seen[seed], many, shuffled=True) for seed in seeds])),
@@ -184,31 +184,6 @@ def pairs_of(segments: Segments, target_N3: torch.Tensor) -> SegmentPairs:
         items=segments, first_row_N=first_N, second_row_N=first_N + 1, target_N3=target_N3,
         weight_N=torch.ones(len(first_N), dtype=target_N3.dtype), margin_N=torch.zeros(len(first_N)).to(target_N3),
     )  # fmt: skip
-
-
-class Oracle:
-    """A teacher without faults who is asked in person."""
-
-    votes = 1
-
-    def __init__(self) -> None:
-        self.said: list[Heard] = []
-
-    def put(self, queries: Sequence[Query]) -> None:
-        for query in queries:
-            worth = Teacher().worth(np.stack([query.first.reward_L, query.second.reward_L]))
-            said = Teacher().answer(worth[0], worth[1], 0.0, 1.0, (0.0, 0.9))
-            self.said.append(Heard(key=query.key, rater="oracle", target=said))
-
-    def take(self) -> Sequence[Heard]:
-        said, self.said = self.said, []
-        return said
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, saved: dict[str, Any]) -> None:
-        pass
 
 
 def policies(settings: RewardLearning, seeds: Sequence[int]) -> Check:
