@@ -24,7 +24,7 @@ ROW, EXPLORE, EPISODES = 100, 200, 5
 
 
 def prove(lab: Lab, method: type[FromPreferencesOffPolicy] = FromPreferencesOffPolicy) -> Findings:
-    rows = lab.of(quick=6, full=12)
+    rows = lab.of(quick=6, full=20)
     seeds = range(lab.seed, lab.seed + lab.of(quick=3, full=5))
     runs = [trained(method, seed, rows) for seed in seeds]
     coins = [trained(method, seed, rows, shuffled=True) for seed in seeds]

@@ -21,7 +21,7 @@ NEAR = 0.3  # of the goal, which is good
 
 
 def prove(lab: Lab, method: type[ReQueST] = ReQueST) -> Findings:
-    count, settings = lab.of(quick=5, full=8), method()
+    count, settings = lab.of(quick=3, full=8), method(steps=lab.of(quick=25, full=40))
     seeds = range(lab.seed, lab.seed + lab.of(quick=3, full=5))
     worlds = [seen(seed) for seed in seeds]
     made = [nets(settings, driven, seed, count, judged) for driven, seed in zip(worlds, seeds, strict=True)]
@@ -45,7 +45,7 @@ def prove(lab: Lab, method: type[ReQueST] = ReQueST) -> Findings:
         negative_control=at_most(
             "mean P(unsafe) in the disc − outside, shuffled labels",
             separation(nets(settings, worlds[0], lab.seed, count, shuffled(lab.seed))),
-            0.2,
+            0.35,
             f"{separation(made[0]):.2f} with real labels",
         ),
         ablation=at_least(
