@@ -25,9 +25,9 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from tercih.recipes.control_ppo import ControlPPO, TINY, main, settings_of
-from tercih.recipes import control_ppo
+from tercih.recipes import control_ppo, control_run
 control_ppo.TINY = replace(TINY, steps=4096)
-control_ppo.evaluate_training = lambda *_, **__: {}  # which draws
+control_run.evaluate_training = lambda *_, **__: {}  # which draws
 main(ControlPPO(environment="Reacher-v5", tiny=True, ask=sys.argv[1], ask_ahead=3, out=Path(sys.argv[2])))
 """
 

@@ -13,6 +13,7 @@ RECIPES = {
     "hh_dpo": "tercih.recipes.hh_dpo",
     "imdb_sentiment": "tercih.recipes.imdb_sentiment",
     "control_ppo": "tercih.recipes.control_ppo",
+    "backflip": "tercih.recipes.backflip",
     "pebble": "tercih.recipes.pebble",
     "label_efficiency": "tercih.recipes.label_efficiency",
     "base_model": "tercih.recipes.base_model",

@@ -20,7 +20,7 @@ from tercih.feedback.store import Store
 from tercih.feedback.teachers import Teacher
 from tercih.recipes.clip_answers import TeacherAnswers, own_reward
 from tercih.recipes.control_loop import ControlTask, check_horizon, clip_steps, finish, option
-from tercih.recipes.control_ppo import announce, compare
+from tercih.recipes.control_run import announce, compare
 from tercih.run import Run, peak_rss_mb, read_json
 from tercih.train import run as drive
 
@@ -124,12 +124,13 @@ def main(config: Pebble) -> dict[str, Any]:
     found = read_json(run.folder / "evaluation" / "returns.json")
     summary = {
         "environment": config.environment, "labels": settings.schedule.labels if config.labels else 0,
-        "control": config.control, "seed": config.seed, "steps": settings.rows * settings.row,
+        "control": config.control, "raters": "a simulated teacher", "seed": config.seed,
+        "steps": settings.rows * settings.row,
         "return": found["policy"], "random": found["random"], "minutes": round(run.minutes, 2),
         "peak_rss_mb": peak_rss_mb(),
     }  # fmt: skip
     finish(run, summary)
-    announce(run, summary)
+    announce(summary)
     return summary
 
 
