@@ -5,7 +5,7 @@ from tercih.environments.backflip import Attempt, attempt, flights, longest, sta
 from tercih.environments.control import ControlError
 
 RATE = 62.5
-UP, LOW = 1.7, 1.18  # heights of the torso in the air, and with the foot on the ground
+UP, LOW, LYING = 1.7, 1.2, 0.04  # heights of the torso in the air, with the foot on the ground, and on the ground
 
 
 def seen(heights: list[float], angles: list[float]) -> np.ndarray:
@@ -15,16 +15,16 @@ def seen(heights: list[float], angles: list[float]) -> np.ndarray:
     return observation_SO
 
 
-def flip(turn: float, after: float, stands: int) -> np.ndarray:
-    """It stands, turns by so much in the air, and stands at this angle for so many steps."""
+def flip(turn: float, after: float, stays: int, *, falls: bool = False) -> np.ndarray:
+    """It stands, turns by so much in the air, and stays at this angle for so many steps, standing or lying."""
     turning = np.linspace(0, -turn, 12).tolist()
-    heights = [LOW] * 5 + [UP] * 10 + [LOW] * (stands + 1)
-    angles = [0.0] * 4 + turning + [after] * stands
+    heights = [LOW] * 5 + [UP] * 10 + [LYING if falls else LOW] * (stays + 1)
+    angles = [0.0] * 4 + turning + [after] * stays
     return seen(heights, angles)
 
 
 def test_what_touches_the_ground() -> None:
-    touch_S, foot_S = touches(seen([UP, LOW, 0.1], [0.0, 0.0, -np.pi / 2]))
+    touch_S, foot_S = touches(seen([UP, LOW, LYING], [0.0, 0.0, -np.pi / 2]))
     assert touch_S.tolist() == [False, True, True]
     assert foot_S.tolist() == [True, True, False]
     with pytest.raises(ControlError, match="no observations of Hopper"):
@@ -56,10 +56,12 @@ def test_a_whole_turn_and_half_a_second_on_the_foot_is_a_backflip() -> None:
     assert not too_little.landed
     forwards = attempt(flip(-2 * np.pi - 0.01, 0.0, 60), RATE)
     assert forwards.rotation == 0
-    fallen = attempt(flip(2 * np.pi + 0.01, -np.pi, 60), RATE)
+    fallen = attempt(flip(2 * np.pi + 0.01, -np.pi / 2, 60, falls=True), RATE)
+    assert fallen.rotation > 2 * np.pi
+    assert fallen.stood == pytest.approx(1 / RATE, abs=1 / RATE)
     assert not fallen.landed
 
 
 def test_a_turn_on_the_ground_is_none() -> None:
-    rolled = seen([0.1] * 20 + [LOW] * 60, np.linspace(0, -2 * np.pi, 20).tolist() + [-2 * np.pi] * 60)
+    rolled = seen([LYING] * 20 + [LOW] * 60, np.linspace(0, -2 * np.pi, 20).tolist() + [-2 * np.pi] * 60)
     assert attempt(rolled, RATE) == Attempt(rotation=0.0, stood=0.0)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from environments.test_backflip import flip, seen
+from environments.test_backflip import LOW, LYING, flip, seen
 from tercih.data.steps import Steps
 from tercih.feedback.store import Store
 from tercih.recipes import backflip
@@ -25,9 +25,9 @@ def clip(observation_SO: Any) -> Steps:
 
 def test_the_judge_prefers_more_of_a_turn_then_standing_and_nothing_less_than_lying() -> None:
     turn = 2 * np.pi
-    lies = seen([0.1] * 80, [-np.pi / 2] * 80)
-    stands = seen([1.18] * 80, [0.0] * 80)
-    half, most, whole = (flip(share * turn, -np.pi, 60) for share in (0.5, 0.8, 1.01))
+    lies = seen([LYING] * 80, [-np.pi / 2] * 80)
+    stands = seen([LOW] * 80, [0.0] * 80)
+    half, most, whole = (flip(share * turn, -np.pi / 2, 60, falls=True) for share in (0.5, 0.8, 1.01))
     landed = flip(1.01 * turn, -turn, 60)
     worth = [judged(clip(each)) for each in (lies, stands, half, most, whole, landed)]
     assert worth == sorted(worth)

@@ -106,14 +106,14 @@ def judged(steps: Steps) -> float:
     for start, end in flights(touch_S):
         turned = min(max(float(seen_SO[start, 1] - seen_SO[end, 1]), 0.0), TURN) / TURN
         height = float(np.clip(seen_SO[start : end + 1, 0].mean(), 0.0, 1.5))
-        score = max(score, turned**2 * height)
+        score = max(score, turned * height)
         if turned > 0.9:
             landed = min(landed, end)
     after_SO = seen_SO[landed:]
     still_S = np.exp(-((after_SO[:, 7] / 3) ** 2) - (after_SO[:, 5] / 1.5) ** 2)
     upright_S = np.exp(-((tilt(after_SO) / 0.5) ** 2)) * standing(after_SO, foot_S[landed:])
     score += float((upright_S * (1 + still_S)).sum()) / STEPS * 4
-    return 10 * score - 10 * float((~foot_S).mean())
+    return 10 * score - 2 * float((~foot_S).mean())
 
 
 def attempts(run: Run, seed: int, count: int = 10) -> list[Attempt]:
