@@ -618,7 +618,19 @@ def test_every_proof_has_mutants() -> None:
     assert set(MUTANTS) == set(PROOFS)
 
 
-@pytest.mark.parametrize(("name", "mutant"), [(name, mutant) for name in MUTANTS for mutant in MUTANTS[name][1]])
+# Proofs of several seconds: one mutant of each is always tried, the others with the full tests.
+SLOW = {
+    "ppo", "dagger", "gail", "airl", "tamer", "coach", "pessimistic_mle", "pebble", "request",
+    "preference_transformer", "few_shot",
+}  # fmt: skip
+MUTATIONS = [
+    pytest.param(name, mutant, marks=[pytest.mark.full] if at and name in SLOW else [])
+    for name in MUTANTS
+    for at, mutant in enumerate(MUTANTS[name][1])
+]
+
+
+@pytest.mark.parametrize(("name", "mutant"), MUTATIONS)
 def test_a_mutant_fails(monkeypatch: pytest.MonkeyPatch, name: str, mutant: str) -> None:
     assert status(monkeypatch, name, MUTANTS[name][1][mutant]) == "failed"
 
