@@ -193,8 +193,9 @@ def test_mujoco_writes_no_log_where_it_runs(tmp_path: Path, monkeypatch: pytest.
 
 
 LEARNER = """
-import multiprocessing.forkserver as server, sys
+import multiprocessing.forkserver as server, signal, sys
 from tercih.environments.worlds import Worlds
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, where a shell started the tests in the background
 if __name__ == "__main__":
     worlds = Worlds("CartPole-v1", 6, processes=3)
     worlds.reset()
@@ -219,10 +220,14 @@ def test_no_process_outlives_its_learner(how: signal.Signals) -> None:
     others = [int(pid) for pid in learner.stdout.readline().split()]
     assert len(others) == 3
     assert all(map(alive, others))
-    learner.send_signal(how)
-    learner.wait(20)
-    learner.stdout.close()
-    until = time.monotonic() + 20
-    while any(map(alive, others)) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert not any(map(alive, others))
+    try:
+        learner.send_signal(how)
+        learner.wait(20)
+        until = time.monotonic() + 20
+        while any(map(alive, others)) and time.monotonic() < until:
+            time.sleep(0.05)
+        assert not any(map(alive, others))
+    finally:
+        learner.kill()
+        learner.wait()
+        learner.stdout.close()
