@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from agents.test_clips import rollout
+from agents.test_clip_steps import rollout
 from tercih.agents.clip_steps import clip_steps
 from tercih.data.steps import keep_steps, write_steps
 from tercih.environments.control import World
