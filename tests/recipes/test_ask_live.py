@@ -110,6 +110,7 @@ def test_what_is_said_is_taken_once_in_its_order(server: Server, tmp_path: Path)
     server.say("answer", two.id, "cannot", rater="zoe")
     assert [(each.rater, each.answer, each.left) for each in people.take()] == [("zoe", "a", "b"), ("ann", "a", "b")]
     assert [(each.rater, each.answer) for each in people.standing.values()] == [("zoe", "a"), ("ann", "a")]
+    assert people.unsure == {(two.id, "zoe")}
     mirrored = people.store.comparisons("run")
     assert sorted((each.rater, each.answer) for each in mirrored) == [("ann", "a"), ("zoe", "a")]
     people.close()

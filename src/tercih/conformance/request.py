@@ -44,9 +44,13 @@ def prove(lab: Lab, method: type[ReQueST] = ReQueST) -> Findings:
         ),
         negative_control=at_most(
             "mean P(unsafe) in the disc − outside, shuffled labels",
-            separation(nets(settings, worlds[0], lab.seed, count, shuffled(lab.seed))),
-            0.35,
-            f"{separation(made[0]):.2f} with real labels",
+            float(
+                np.mean(
+                    [separation(nets(settings, w, s, count, shuffled(s))) for w, s in zip(worlds, seeds, strict=True)]
+                )
+            ),
+            0.2,
+            f"{separation(made[0]):.2f} with real labels; a mean over {len(worlds)} seeds",
         ),
         ablation=at_least(
             "share of made-up steps that nobody could take, without −log p of the dynamics",

@@ -49,6 +49,8 @@ class LivePeople:
     standing: dict[tuple[str, str], Comparison[Clip]] = field(default_factory=dict, init=False)
     """By question and rater, what was taken and stands: of what was changed the newest, of what was taken back
     nothing. The order is that of the answers."""
+    unsure: set[tuple[str, str]] = field(default_factory=set, init=False)
+    """By question and rater, who could not judge: nothing more is to be awaited of them."""
     event: int = field(default=0, init=False)
     """The last one that was taken, by the server's count."""
 
@@ -102,6 +104,7 @@ class LivePeople:
         """Raises ValueError where the folder does not hold what had been taken."""
         self.taken, self.event = 0, 0
         self.standing.clear()
+        self.unsure.clear()
         for at in sorted(self.written):
             if at <= state["taken"]:
                 self._heard(at)
@@ -156,8 +159,12 @@ class LivePeople:
             self.event = event["id"]
             key = event["payload"]["question"], event["rater"]
             before = self.standing.pop(key, None)
+            self.unsure.discard(key)
             answer = event["payload"]["answer"]
-            if event["kind"] == "undo" or "choice" not in answer:  # taken back, or "cannot judge"
+            if event["kind"] == "undo":
+                continue
+            if "choice" not in answer:
+                self.unsure.add(key)
                 continue
             asked = self.asked[key[0]]
             items = {item.id: item for item in asked.items}

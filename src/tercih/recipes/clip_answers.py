@@ -140,11 +140,16 @@ class PeopleAnswers:
 
     def take(self) -> Sequence[Heard]:
         heard = self._take()
-        while len(self.key_of) * self.votes - len(self.told) > self.ahead:
+        while self.awaited > self.ahead:
             if self.live.taken >= self.live.until:  # what was heard before is not waited for again
                 time.sleep(self.live.people.every)
             heard += self._take()
         return heard
+
+    @property
+    def awaited(self) -> int:
+        """Answers that may still come: what was taken back is one of them, that somebody cannot judge is none."""
+        return len(self.key_of) * self.votes - len(self.live.standing) - len(self.live.unsure)
 
     def _take(self) -> list[Heard]:
         """What is now said otherwise than it was."""
