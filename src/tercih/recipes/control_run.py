@@ -1,5 +1,6 @@
 """A run of the loop for control, whatever the environment and whoever judges: train, evaluate, report."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -123,20 +124,31 @@ def _evaluate(
     config: Asks,
 ) -> str:  # fmt: skip
     """From what the training left behind, so that it can be done by another session."""
-    about: dict[str, Any] = {"environment": task.environment}
-    policy, reward = trained_policy(run, worlds), None
-    if config.labels:
-        reward = load(run.folder / "policy" / REWARD, RewardEnsemble, worlds).reward
-        due = [settings.schedule.due(at / max(1, settings.rollouts - 1)) for at in range(settings.rollouts)]
-        about["feedback"] = describe_feedback(
-            folder, store, asked_as(config, run), run.folder / CLIPS, rollouts=settings.rollouts, due=due,
-            simulated=not config.ask,
-        )  # fmt: skip
-    said = compare(folder, task, policy.likeliest, config.seed)
-    about |= evaluate_training(
-        run.folder, folder, task, policy, reward, rollouts=settings.rollouts,
+    due = [settings.schedule.due(at / max(1, settings.rollouts - 1)) for at in range(settings.rollouts)]
+    return look_back(
+        run, folder, store, task, worlds, trained_policy(run, worlds), due if config.labels else [],
+        asked_as=asked_as(config, run), simulated=not config.ask, rollouts=settings.rollouts,
         steps=settings.rollouts * settings.copies * settings.length, clip=clip, seed=config.seed,
     )  # fmt: skip
+
+
+def look_back(
+    run: Run, folder: Path, store: Store, task: ControlTask, worlds: Worlds, agent: Any, due: Sequence[int], *,
+    asked_as: str, simulated: bool, rollouts: int, steps: int, clip: int, seed: int,
+) -> str:  # fmt: skip
+    """returns.json, and control.json for the report. `agent` acts by `likeliest` and takes the weights of milestones;
+    `due` is how many questions were wanted by each rollout, none where nobody was asked."""
+    about: dict[str, Any] = {"environment": task.environment}
+    reward = None
+    if due:
+        reward = load(run.folder / "policy" / REWARD, RewardEnsemble, worlds).reward
+        about["feedback"] = describe_feedback(
+            folder, store, asked_as, run.folder / CLIPS, rollouts=rollouts, due=due, simulated=simulated
+        )
+    said = compare(folder, task, agent.likeliest, seed)
+    about |= evaluate_training(
+        run.folder, folder, task, agent, reward, rollouts=rollouts, steps=steps, clip=clip, seed=seed
+    )
     write_json(folder / "control.json", about)
     return said
 
