@@ -52,6 +52,8 @@ class Asks(Protocol):
     def ask(self) -> str: ...
     @property
     def ask_ahead(self) -> int: ...
+    @property
+    def ask_for(self) -> str: ...
 
 
 AHEAD = 20
@@ -65,8 +67,11 @@ def check_ask(config: Asks) -> None:
         raise ValueError("--ask asks for --labels comparisons; 0 leaves nothing to ask")
     if config.ask:
         People(server=config.ask, name="check").check()
-    elif config.ask_ahead != AHEAD:
-        raise ValueError("--ask-ahead has no effect without --ask; leave it out")
+    else:
+        usual = type(config)()
+        for name, option in (("ask_ahead", "--ask-ahead"), ("ask_for", "--ask-for")):
+            if getattr(config, name) != getattr(usual, name):
+                raise ValueError(f"{option} has no effect without --ask; leave it out")
 
 
 def asked_as(config: Asks, run: Run) -> str:
@@ -81,7 +86,9 @@ def answers_of(config: Asks, run: Run, store: Store, worlds: Worlds, worth: Wort
             run.folder, store, worlds, config.teacher, worth, run=CLIPS, seed=config.seed, control=config.control
         )
     people = People(server=config.ask, name=asked_as(config, run), title=worlds.id, votes=1)
-    return PeopleAnswers(LivePeople(people=people, folder=run.folder), worlds, ahead=config.ask_ahead)
+    settings = {"instruction": config.ask_for} if config.ask_for else {}
+    live = LivePeople(people=people, folder=run.folder, settings=settings)
+    return PeopleAnswers(live, worlds, ahead=config.ask_ahead)
 
 
 def learn_from_clips(
