@@ -99,6 +99,12 @@ class LivePeople:
                 receive(self.store.database, self.people.name, events)
         return self._heard(self.taken)
 
+    def end(self) -> None:
+        """Nothing more is heard: who learns the same once more hears no more than this either, until as many calls of
+        `take`; else an answer that came later could be heard by its last ones, which heard nothing here."""
+        if self.taken > self.until:
+            self._write([])
+
     def state_dict(self) -> dict[str, int]:
         return {"taken": self.taken, "event": self.event}
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from tercih.agents.experience import Collector
 from tercih.agents.folder import load
 from tercih.agents.preferences import FromPreferences
 from tercih.environments.worlds import Worlds
@@ -103,11 +104,18 @@ def learn_from_clips(
         run = Run(config.out, recipe, config, seed=config.seed, control=config.control, simulated_raters=not config.ask)
         clip = clip_steps(worlds, settings.clip_seconds)
         with Store(run.folder / "feedback.sqlite") as store:
-            data: FromPreferences | None = None
+            data: FromPreferences | Collector = policy
             if config.labels:
                 answers = answers_of(config, run, store, worlds, worth)
                 data = from_preferences(worlds, answers, settings, config.seed)
-            run.stage("policy", "Ask and train", lambda folder: train(run, folder, data or policy, settings))
+
+            def learn(folder: Path) -> str:
+                said = train(run, folder, data, settings)
+                if isinstance(data, FromPreferences) and isinstance(data.answers, PeopleAnswers):
+                    data.answers.live.end()
+                return said
+
+            run.stage("policy", "Ask and train", learn)
             run.stage(
                 "evaluation",
                 "Evaluate",
