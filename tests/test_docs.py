@@ -36,6 +36,7 @@ from tercih.commands import (
     profile,
     recipes,
     serve,
+    teacher,
     verify,
     worker,
 )
@@ -209,6 +210,7 @@ def parse(words: Sequence[str], run_json: Path) -> None:
         "merge": folders.Merge, "push": folders.Push, "aggregate": aggregate.Aggregate, "worker": worker.Worker,
         "export": exchange.Export, "import": exchange.Import, "backup": exchange.Backup,
         "serve": serve.Serve, "key": key.NewKey, "clips": clips.Clips,
+        "teacher": teacher.TeacherLike,
     }  # fmt: skip
     config.from_command_line(kinds[name], rest, program=program)
 

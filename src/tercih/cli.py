@@ -20,6 +20,7 @@ COMMANDS = {
     "profile": Command("tercih.commands.profile:profile", "where a recipe's time and memory go, and what to change"),
     "doctor": Command("tercih.commands.doctor:doctor", "say what would go wrong, before spending hours"),
     "aggregate": Command("tercih.commands.aggregate:aggregate", "ways to weigh raters, side by side on public crowds"),
+    "teacher": Command("tercih.commands.teacher:teacher", "simulated teachers like the raters of a project"),
     "key": Command("tercih.commands.key:key", "an API key for a program that asks people"),
     "worker": Command("tercih.commands.worker:worker", "do what the labelling server leaves to it: score, fit, chat"),
     "clips": Command("tercih.commands.clips:clips", "questions about clips of any Gymnasium environment"),

@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from tercih.data.steps import read_steps
+from tercih.environments.override import Log
 from tercih.feedback import acts, tables
 from tercih.feedback.exchange.export import items_of, rows
 
@@ -115,6 +116,61 @@ def test_a_person_presses_while_cartpole_acts(
     steps = read_steps(site.clips / clip.steps)  # type: ignore[union-attr]
     assert len(steps) == 60
     assert steps.times[-1] == pytest.approx(6.0, abs=1.0)
+    assert page.troubles == []
+
+
+def test_a_person_acts_in_the_agents_place(site: Site, visitor: Callable[..., Any], worker: Callable[..., Any]) -> None:
+    """Held by a key while it is down, by a button until it is let go; the agent learns from it."""
+    site.project(
+        "pole", kind="live", environment="CartPole-v1", act_steps=600, act_rate=20.0, actions="push left, push right"
+    )
+    page = visitor(*SIZES["telephone"])
+    worker("--agent", "coach")
+    begun(site, page)
+    at_step(page, 5)
+    held = "[data-hands] [aria-pressed=true]"
+    before = int(page.evaluate(STEP))
+    page.keyboard.down("2")
+    page.wait_for_selector(held)
+    assert page.locator(held).inner_text().startswith("push right")
+    first = int(page.evaluate(STEP))
+    page.screenshot(path=site.shots / "hands-telephone.png", full_page=True)
+    assert fits(page)
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.screenshot(path=site.shots / "hands-desk.png", full_page=True)
+    assert violations(page) == []
+    assert fits(page)
+    at_step(page, first + 12)
+    page.keyboard.up("2")
+    assert page.locator(held).count() == 0
+    page.get_by_role("button", name="push left").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector(held)
+    second = int(page.evaluate(STEP))
+    at_step(page, second + 12)
+    page.keyboard.press("0")
+    assert page.locator(held).count() == 0
+    page.keyboard.press("+")
+    at_step(page, second + 18)
+    page.keyboard.press("e")
+    page.get_by_text("It is over. 1 of your signals are kept.").wait_for()
+    assert [each.action for each in signals(site)] == [1, -1, 0, -1, None]
+    for _ in range(50):
+        if list(rows(site.database, "pole", kind="live")):  # the worker writes the clip before
+            break
+        time.sleep(0.1)
+    (row,) = rows(site.database, "pole", kind="live")
+    (clip,) = items_of(row)
+    (file,) = site.clips.glob("acts/*.overrides.npz")
+    _, wanted_B, done_B, replaced_B = Log.read(file).columns()
+    assert done_B.tolist() == read_steps(site.clips / clip.steps).actions.tolist()  # type: ignore[union-attr]
+    assert clip.columns["replaced"] == replaced_B.sum() > 3
+    for since, action in ((first, 1), (second, 0)):
+        assert set(done_B[since + 3 : since + 12].tolist()) == {action}
+    assert not replaced_B[:before].any()
+    assert not replaced_B[-4:].any()
+    assert len({*wanted_B.tolist()}) == 2
+    assert list(site.clips.glob("agents/*coach*/*"))  # what it learned
     assert page.troubles == []
 
 

@@ -1,6 +1,7 @@
 """Two raters in a real browser, from the keyboard, on a telephone and on a desk; and a network that goes away."""
 
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -78,6 +79,31 @@ def test_two_raters_from_the_keyboard(site: Site, visitor: Callable[..., Any]) -
     with site.database.transaction() as connection:
         seconds = connection.execute(sa.select(tables.assignment.c.seconds).where(tables.assignment.c.state == "done"))
         assert all(each is None or 0 < each < 60 for each in seconds.scalars())
+
+
+def test_questions_that_come_later_appear_by_themselves(site: Site, visitor: Callable[..., Any]) -> None:
+    """As a run asks them that trains meanwhile; answered faster than the server takes them, and nothing was broken."""
+    site.project("poems", votes=1)
+    page = visitor()
+    page.goto(f"{site.address}/projects/poems/label")
+    page.get_by_text("This page looks again by itself").wait_for()
+    assert violations(page) == []
+    site.ask("poems", "pair", [poem(at) for at in range(3)], votes=1)
+    page.wait_for_selector("form.judge[data-seat]", timeout=6000)
+    page.wait_for_timeout(600)  # the next question is there
+    page.route("**/seats/**", lambda route: (time.sleep(0.5), route.continue_()))
+    now = seat(page)
+    page.keyboard.press("1")
+    now = after(page, now)
+    page.keyboard.press("2")
+    after(page, now)
+    page.wait_for_function("() => Object.keys(localStorage).length === 0")
+    page.wait_for_timeout(200)
+    assert said(site) == 2
+    assert page.locator("#status").inner_text() == ""
+    page.keyboard.press("1")
+    page.get_by_text("This page looks again by itself").wait_for()
+    assert page.troubles == []
 
 
 def test_a_broken_connection_loses_nothing_and_says_nothing_twice(site: Site, visitor: Callable[..., Any]) -> None:

@@ -204,6 +204,19 @@ def test_after_a_kill_the_same_answers_come_at_the_same_calls(server: Server, tm
     cut.close()
 
 
+def test_who_learns_the_same_once_more_hears_no_more_at_the_end(server: Server, tmp_path: Path) -> None:
+    people = live(tmp_path)
+    people.put(asked := questions(people, 0))
+    assert [people.take() for _ in range(5)] == [[]] * 5
+    people.end()
+    people.close()
+    server.say("answer", asked[0].id)
+    again = live(tmp_path)
+    again.put(asked)
+    assert [len(again.take()) for _ in range(6)] == [0, 0, 0, 0, 0, 1]
+    again.close()
+
+
 def test_killed_between_writing_down_and_storing(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -133,6 +133,8 @@ def test_with_no_labels_the_environments_reward_is_learned_from(tmp_path: Path) 
         ({"environment": "Pendulum-v9"}, "cannot be made here"),
         ({"options": (("terminate_when_unhealthy", "no"),)}, "--options terminate_when_unhealthy must be JSON"),
         ({"labels": -1}, "--labels must be >= 0"),
+        ({"ask_ahead": 3}, "--ask-ahead has no effect without --ask"),
+        ({"ask_for": "Which?"}, "--ask-for has no effect without --ask"),
     ],
 )
 def test_what_cannot_be_learned_from_is_said(config: dict[str, Any], said: str, tmp_path: Path) -> None:

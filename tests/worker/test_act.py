@@ -3,19 +3,24 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from tercih.agents.live import Taught
 from tercih.commands.worker import Worker, main
 from tercih.config import ConfigError
 from tercih.data.steps import read_steps
 from tercih.environments.control import World
+from tercih.environments.override import Log
 from tercih.feedback import acts, jobs
 from tercih.feedback.acts import Signal
 from tercih.feedback.exchange.export import items_of, rows
+from tercih.feedback.kinds import AnswerError
 from tercih.feedback.projects import Project, make_project
 from tercih.feedback.store import Store
 from tercih.worker.agents import AGENTS
@@ -120,6 +125,7 @@ def test_what_goes_wrong_is_told(store: Store, act: int, tmp_path: Path) -> None
         ({"agent": "os:abort"}, "this worker's agents are random, coach, tamer, not 'os:abort'"),
         ({"steps": 10**9}, "steps must be in"),
         ({"frames_per_second": 0}, "frames_per_second must be in"),
+        ({"actions": 3}, "the project names 3 actions"),
     ],
 )
 def test_what_cannot_be_acted(store: Store, tmp_path: Path, change: dict[str, Any], said: str, act: int) -> None:
@@ -153,6 +159,55 @@ def test_agents_are_named_on_the_command_line(store: Store, act: int, tmp_path: 
     assert acts.look(store.database, act, "ann").state == "waiting"
     acts.end(store.database, act, "ann")
     main(Worker(agent="tercih.worker.agents:Random", **where))  # type: ignore[arg-type]
+
+
+def test_a_rater_acts_in_the_agents_place_and_it_is_logged_and_learned_from(store: Store, tmp_path: Path) -> None:
+    """From the tenth step on the rater holds what the agent never does, and lets go at the twentieth."""
+    pole = replace(POLE, actions="left, right")
+    make_project(store.database, pole)
+    act = acts.start(store.database, pole, "ann")
+    replaced: list[int] = []
+    refused: list[int] = []
+
+    class Left(Taught):
+        def choose(self, observation: Any) -> Any:
+            return np.int64(0)
+
+        def taught(self, observation: Any, action: Any, value: float) -> None:
+            replaced.append(int(action) if value > 0 else -int(action))
+
+        def state_dict(self) -> dict[str, Any]:
+            return {}
+
+    def rater(now: acts.Act) -> bool:
+        for since, action in ((10, 1), (20, -1)):
+            if now.step >= since:
+                told = {"value": 0, "step": now.step, "seconds": now.seconds, "mark": f"at {since}", "action": action}
+                acts.press(store.database, act, "ann", **told)
+        if now.step >= 20:
+            with pytest.raises(AnswerError, match="there are 2 actions"):
+                acts.press(store.database, act, "ann", value=0, step=1, seconds=0.1, mark="third", action=2)
+            refused.append(now.step)
+        return now.step >= 20
+
+    bench = Bench(database=store.database, clips=tmp_path, agents={"left": lambda *_: Left()}, agent="left")
+    played(store, act, rater, bench)
+    (row,) = rows(store.database, "pole")
+    assert row["answer"]["signals"] == []  # it is no praise
+    (item,) = items_of(row)
+    done = read_steps(tmp_path / item.steps).actions  # type: ignore[union-attr]
+    log = Log.read(next(tmp_path.glob("acts/*.overrides.npz")))
+    _, wanted_B, done_B, replaced_B = log.columns()
+    assert done_B.tolist() == done.tolist()
+    assert wanted_B.tolist() == [0] * 40
+    (held,) = np.nonzero(replaced_B)
+    assert 7 <= len(held) <= 14
+    assert (np.diff(held) == 1).all()
+    assert 10 <= held[0] <= 13
+    assert item.columns["replaced"] == len(held)
+    assert replaced == [1, 0] * len(held)  # one praised, the other blamed
+    assert refused
+    assert log.who == f"act {acts.key_of(store.database, act)}"
 
 
 def side_pressing(store: Store, act: int) -> Callable[[acts.Act], bool]:

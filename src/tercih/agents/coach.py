@@ -87,6 +87,10 @@ class CoachLearner(Taught):
         self.add(change_P)
         self.changes.append((signal.id, change_P))
 
+    def taught(self, observation: Any, action: Any, value: float) -> None:
+        """The same step, by the gradient of this action alone: no trace leads to it."""
+        self.add(self.settings.lr * value * self.gradient(Shown(observation=observation, action=action, since=0.0)))
+
     def forget(self, key: int) -> None:
         """Its step is made backwards; what was learned since stays."""
         for each in [each for each in self.changes if each[0] == key]:

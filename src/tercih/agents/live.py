@@ -54,7 +54,7 @@ class Taught:
     """An agent of `tercih worker`: `act` and `hear`, with the times between them by a clock of its own.
 
     A subclass says how it chooses an action (`choose`), and what it learns from a signal (`learn`) and forgets with one
-    (`forget`). The newest steps are in `shown`.
+    (`forget`), and from what was done in its place (`taught`). The newest steps are in `shown`.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -75,6 +75,10 @@ class Taught:
         """The signal of this id was taken back."""
         raise NotImplementedError
 
+    def taught(self, observation: Any, action: Any, value: float) -> None:
+        """What a press of `value` would say that is known to be about this action, here."""
+        raise NotImplementedError
+
     def state_dict(self) -> dict[str, Any]:
         """What was learned, and `heard`; not the steps of the act at hand."""
         raise NotImplementedError
@@ -92,6 +96,16 @@ class Taught:
         action = self.choose(observation)
         self.last = (np.array(observation), action)
         return action
+
+    def replaced(self, done: Any) -> None:
+        """Somebody did this in the place of the action that was just chosen: it is praised, and the other one blamed.
+        No delay is guessed, for the step is known."""
+        assert self.last is not None, "an action is replaced after it was chosen"
+        observation, wanted = self.last
+        self.last = (observation, done)
+        self.taught(observation, done, 1.0)
+        self.taught(observation, wanted, -1.0)
+        self.heard += 1
 
     def show(self, observation: Any, action: Any, since: float) -> None:
         self.shown.append(Shown(observation=observation, action=action, since=since))

@@ -8,41 +8,68 @@ import torch
 from torch import nn
 
 from tercih.data.steps import write_whole
-from tercih.train import Data
+from tercih.train import Data, Trainer
 
 COUNT = 9  # the untrained agent, each eighth of the training, and the last
 
 
-class Milestones:
-    """Data of a training run as they are; before every item that begins a share of the run the weights are kept as
-    `folder/milestones/step-N.pt`, N items having been learned from.
+class Keeper:
+    """Before every step that begins a share of `steps` the weights are kept as `folder/milestones/step-N.pt`, N steps
+    having been learned from.
 
-    They are kept before an item and not after it, so that a run that was stopped keeps the same ones: it begins an item
+    They are kept before a step and not after it, so that a run that was stopped keeps the same ones: it begins a step
     anew with the weights that it had.
     """
 
-    def __init__(self, data: Data, agent: nn.Module, folder: Path) -> None:
-        self.data, self.agent, self.folder = data, agent, folder
-        self.at = {round(share * data.steps / (COUNT - 1)) for share in range(COUNT)}
+    def __init__(self, agent: nn.Module, folder: Path, steps: int) -> None:
+        self.agent, self.folder, self.steps = agent, folder, steps
+        self.at = {round(share * steps / (COUNT - 1)) for share in range(COUNT)}
 
-    @property
-    def steps(self) -> int:
-        return self.data.steps
-
-    def __call__(self, step: int) -> Any:
+    def before(self, step: int) -> None:
         if step in self.at:
             self.keep(step)
-        return self.data(step)
 
     def keep(self, step: int) -> None:
         """Call it for the last one when the training is done."""
         keep_weights(self.folder / "milestones" / f"step-{step:09d}.pt", self.agent)
+
+
+class Milestones(Keeper):
+    """Data of a training run as they are, for `train.fit`."""
+
+    def __init__(self, data: Data, agent: nn.Module, folder: Path) -> None:
+        super().__init__(agent, folder, data.steps)
+        self.data = data
+
+    def __call__(self, step: int) -> Any:
+        self.before(step)
+        return self.data(step)
 
     def state_dict(self) -> dict[str, Any]:
         return self.data.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.data.load_state_dict(state)
+
+
+class TrainerMilestones(Keeper):
+    """A trainer as it is, for `train.run`."""
+
+    def __init__(self, trainer: Trainer, steps: int, agent: nn.Module, folder: Path) -> None:
+        super().__init__(agent, folder, steps)
+        self.trainer, self.metrics = trainer, trainer.metrics
+
+    def step(self, step: int) -> dict[str, float]:
+        self.before(step)
+        self.metrics = self.trainer.step(step)
+        return self.metrics
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.trainer.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.trainer.load_state_dict(state)
+        self.metrics = self.trainer.metrics
 
 
 def milestones(folder: Path) -> list[tuple[int, Path]]:

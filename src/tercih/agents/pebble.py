@@ -56,6 +56,15 @@ class PEBBLE:
                 f" {self.reset_updates}, {self.bonus} and {self.bonus_decay}"
             )
 
+    def explored(self, row: int) -> int:
+        """The first step, a row of so many transitions, after which something is asked."""
+        return -(-self.explore // row) - 1
+
+
+def asked_by(step: int, steps: int, explored: int, schedule: Schedule) -> int:
+    """How many questions the schedule wants by a step of `steps`, of which the first `explored` only look around."""
+    return 0 if step < explored else schedule.due(min(1.0, (step - explored) / max(1, steps - 1 - explored)))
+
 
 @dataclass(kw_only=True)
 class FromPreferencesOffPolicy:
@@ -93,12 +102,10 @@ class FromPreferencesOffPolicy:
         arrays = stacked(self.kept)
         played = Played(**arrays, drawn_TN=torch.from_numpy(arrays["action_TN"]), finished={})
         self.recent.append((played, before))
-        explored = -(-self.settings.explore // self.loop.row) - 1
         clips = [clip for row in self.recent for clip in cut(*row, self.clip)]
-        if step >= explored:
-            due = self.schedule.due(min(1.0, (step - explored) / max(1, self.steps - 1 - explored)))
-            if due > self.asking.asked:
-                self.asking.ask(step, clips, due - self.asking.asked)
+        due = asked_by(step, self.steps, self.settings.explored(self.loop.row), self.schedule)
+        if due > self.asking.asked:
+            self.asking.ask(step, clips, due - self.asking.asked)
         if self.asking.hear():
             self.metrics |= self._learn(clips)
         return self.metrics

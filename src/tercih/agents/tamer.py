@@ -6,7 +6,7 @@ Suffixes: B steps, A actions.
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,15 +111,21 @@ class TamerLearner(Taught):
 
     def learn(self, signal: Heard) -> None:
         """All steps that it may have been about, at once; nothing where there is none."""
-        rows = self.credited(signal.seconds)
-        if not rows:
-            return
+        if rows := self.credited(signal.seconds):
+            self._learn(signal.id, rows, signal.value)
+
+    def taught(self, observation: Any, action: Any, value: float) -> None:
+        """A press with all its weight on one step, which is never taken back."""
+        self._learn(-1, [(Shown(observation=observation, action=action, since=0.0), 1.0)], value)
+
+    def _learn(self, key: int, rows: Sequence[tuple[Shown, float]], value: float) -> None:
+        """These steps with their weights: at once, and again whenever they are rehearsed."""
         steps, weights = zip(*rows, strict=True)
         new = (
-            torch.full((len(rows),), signal.id),
+            torch.full((len(steps),), key),
             self.numbers([step.observation for step in steps]),
             torch.tensor([int(step.action) - self.first for step in steps]),
-            torch.full((len(rows),), float(signal.value)),
+            torch.full((len(steps),), float(value)),
             torch.tensor(weights),
         )
         self._update(*new[1:])

@@ -78,7 +78,7 @@ def export(arguments: Sequence[str]) -> None:
     form = formats.format_of(config.out, config.format)
     if config.kind and config.kind not in KINDS:
         raise ConfigError(f"--kind must be one of {', '.join(KINDS)}, got {config.kind!r}")
-    with _existing(config.database) as database:
+    with existing(config.database) as database:
         chosen = rows(database, config.project, kind=config.kind, everything=config.everything, decided=config.decided)
         count = formats.write(chosen, config.out, form)
     console.print(f"wrote {count} rows to {config.out}", soft_wrap=True)
@@ -111,7 +111,7 @@ def backup(arguments: Sequence[str]) -> None:
     console.print(f"wrote {size / 2**20:.1f} MB to {config.out}; it holds accounts, so keep it safe", soft_wrap=True)
 
 
-def _existing(place: str) -> Database:
+def existing(place: str) -> Database:
     """A database that is there: to read from a new one would only leave an empty file."""
     if "://" not in place and not Path(place).is_file():
         raise ConfigError(f"there is no database {place}")

@@ -7,7 +7,7 @@ replaced; from what was written down a blocker may be learned that stands in for
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,12 +38,19 @@ class Log:
         wanted_B, done_B = np.concatenate(self.wanted), np.concatenate(self.done)
         return np.concatenate(self.observations), wanted_B, done_B, _differ(wanted_B, done_B)
 
-    def write(self, path: Path) -> None:
+    def write(self, path: Path | IO[bytes]) -> None:
         """As a NumPy archive: observation, wanted, done, replaced, who."""
         observation_B, wanted_B, done_B, replaced_B = self.columns()
         np.savez_compressed(
             path, observation=observation_B, wanted=wanted_B, done=done_B, replaced=replaced_B, who=np.array(self.who)
         )
+
+    @classmethod
+    def read(cls, path: Path) -> "Log":
+        """What `write` wrote."""
+        with np.load(path, allow_pickle=False) as kept:
+            columns = {"observations": kept["observation"], "wanted": kept["wanted"], "done": kept["done"]}
+            return cls(who=str(kept["who"]), **{name: [column] for name, column in columns.items()})
 
 
 class Guarded(Worlds):

@@ -58,7 +58,8 @@ class Frame:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Signal:
-    """+1 or -1, or 0 for one that takes back the signal of the id `takes_back`.
+    """+1 or -1, or 0 for one that takes back the signal of the id `takes_back`, or that has an `action`: the number of
+    what is done in the agent's place from then on, or -1 where the rater lets it act again.
 
     `step` was on the screen when the key was pressed, `seconds` after the first frame; `received` is the server's time.
     """
@@ -69,6 +70,7 @@ class Signal:
     step: int
     seconds: float
     received: float
+    action: int | None = None
 
 
 # What a rater does
@@ -81,7 +83,7 @@ def start(database: Database, project: Project, rater: str) -> int:
     now, key = clock.time(), uuid.uuid4().hex
     payload = {
         "environment": project.environment, "seed": secrets.randbelow(2**31), "steps": project.act_steps,
-        "frames_per_second": project.act_rate,
+        "frames_per_second": project.act_rate, "actions": len(project.action_names),
     }  # fmt: skip
     with database.transaction(write=True) as connection:
         if (before := _newest(connection, project.id, rater)) and before["state"] in ("waiting", "acting"):
@@ -132,8 +134,12 @@ def newest_frame(database: Database, key: int, after: int = -1) -> Frame | None:
     return None if row is None else Frame(**row)
 
 
-def press(database: Database, key: int, rater: str, *, value: int, step: int, seconds: float, mark: str) -> None:
-    """Record a signal, or with 0 take back the last one that stands; the same `mark` again changes nothing.
+def press(
+    database: Database, key: int, rater: str, *, value: int, step: int, seconds: float, mark: str,
+    action: int | None = None,
+) -> None:  # fmt: skip
+    """Record a signal, or with 0 take back the last one that stands, or with 0 and an `action` act in the agent's
+    place (-1: no longer); the same `mark` again changes nothing.
 
     Raises AnswerError for one that cannot be, Gone for one that comes too late.
     """
@@ -149,18 +155,24 @@ def press(database: Database, key: int, rater: str, *, value: int, step: int, se
                 raise AnswerError(f"a signal is +1 or -1 at a step that was shown, got {value} at {step}", "signals")
             if row["beat"] is None:
                 raise QueueError("nothing has been shown yet")
+            if action is not None:
+                offered = connection.scalars(sa.select(job.c.payload).where(job.c.id == row["job"])).one()["actions"]
+                if value or not -1 <= action < offered:
+                    raise AnswerError(
+                        f"there are {offered} actions to do in the agent's place, got {action}", "signals"
+                    )
             latest = row["seconds"] if row["ended"] is not None else now - row["created"]
             new = {
                 "key": mark, "act": key, "value": value, "takes_back": None, "step": step,
-                "seconds": round(min(seconds, latest + 1), 3), "received": now,
+                "seconds": round(min(seconds, latest + 1), 3), "received": now, "action": action,
             }  # fmt: skip
-            if value == 0:
+            if value == 0 and action is None:
                 stands = standing(_signals(connection, key))
                 if not stands:
                     return
                 new["takes_back"] = stands[-1].id
             connection.execute(signal.insert().values(new))
-            if row["question"] is not None:
+            if row["question"] is not None and action is None:
                 _answer_again(connection, row)
     except IntegrityError:  # the same press twice in one moment, or of somebody else's act
         with database.transaction() as connection:
@@ -278,7 +290,7 @@ def _close(connection: sa.Connection, key: int, state: str) -> None:
 
 
 def _signals(connection: sa.Connection, key: int, after: int = 0) -> list[Signal]:
-    names = ("id", "value", "takes_back", "step", "seconds", "received")
+    names = ("id", "value", "takes_back", "step", "seconds", "received", "action")
     query = (
         sa.select(*(signal.c[name] for name in names))
         .where(signal.c.act == key, signal.c.id > after)
@@ -344,3 +356,8 @@ def _log(connection: sa.Connection, row: Mapping[str, Any], kind: str, time: flo
 def files_of(key: str) -> tuple[str, str]:
     """Where the worker keeps an act's steps and its video, within the folder of clips."""
     return f"acts/{key}.npz", f"acts/{key}.mp4"
+
+
+def overrides_of(key: str) -> str:
+    """Where the worker keeps what was wanted and what was done, where a rater did other things."""
+    return f"acts/{key}.overrides.npz"

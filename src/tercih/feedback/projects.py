@@ -16,6 +16,7 @@ from tercih.feedback.tables import guideline, quota
 from tercih.feedback.tables import project as projects
 
 MOST_STEPS = 10_000  # that an agent acts before one rater
+MOST_ACTIONS = 9  # as many keys as there are digits
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 
 
@@ -88,6 +89,9 @@ class Project:
     """Steps after which such an act is over."""
     act_rate: float = 10.0
     """Steps that are shown in a second, at most 30."""
+    actions: str = ""
+    """Names of the environment's actions in their order, with commas between: raters may then act in the agent's place.
+    Empty: they may not."""
 
     def __post_init__(self) -> None:
         check_name(self.id)
@@ -110,6 +114,10 @@ class Project:
             raise ProjectError(f"project.act_steps must be in [1, {MOST_STEPS}], got {self.act_steps}")
         if not 0 < self.act_rate <= 30:
             raise ProjectError(f"project.act_rate must be in (0, 30], got {self.act_rate}")
+        if self.actions and not (all(self.action_names) and 2 <= len(self.action_names) <= MOST_ACTIONS):
+            raise ProjectError(
+                f"project.actions must name from 2 to {MOST_ACTIONS} actions with commas between, got {self.actions!r}"
+            )
         if self.rule not in RULES:
             raise ProjectError(f"project.rule must be one of {', '.join(RULES)}, got {self.rule!r}")
         if not LEAST_RANDOM <= self.random_share <= 1:
@@ -128,6 +136,10 @@ class Project:
             raise ProjectError(
                 f"project.repeats and golds must leave half for questions, got {self.repeats} and {self.golds}"
             )
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        return tuple(each.strip() for each in self.actions.split(",")) if self.actions else ()
 
     @property
     def adaptive(self) -> bool:

@@ -16,7 +16,7 @@ from sqlalchemy import Boolean, CheckConstraint, Column, Float, ForeignKey, Inde
 
 from tercih.records import Clip, Content, Item, Message, Text
 
-HEAD = "0001"
+HEAD = "0002"
 
 metadata = sa.MetaData()
 NUMBER = sa.BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only columns called INTEGER
@@ -270,6 +270,7 @@ signal = sa.Table(
     Column("step", Integer, nullable=False),  # what was on the screen
     Column("seconds", Float, nullable=False),  # on the act's own clock, when the key was pressed
     Column("received", Float, nullable=False),
+    Column("action", Integer),  # what is done in the agent's place from here on, by its number; -1: the agent's again
     sqlite_autoincrement=True,
 )
 

@@ -29,7 +29,7 @@ TAKEN = "taken.jsonl"
 TIMEOUT = 5.0  # seconds that training stands still at most, where a server hangs
 FIRST_WAIT = 1.0  # seconds until the second try; twice as long before every further one
 SENT_AT_ONCE = 10  # questions with their clips
-SAID = ("answer", "edit", "undo")
+SAID = ("answer", "edit", "undo", "withdraw")
 
 
 @dataclass(kw_only=True)
@@ -51,6 +51,8 @@ class LivePeople:
     nothing. The order is that of the answers."""
     unsure: set[tuple[str, str]] = field(default_factory=set, init=False)
     """By question and rater, who could not judge: nothing more is to be awaited of them."""
+    withdrawn: set[str] = field(default_factory=set, init=False)
+    """Questions that nobody is asked any more; what was answered stands."""
     event: int = field(default=0, init=False)
     """The last one that was taken, by the server's count."""
 
@@ -97,6 +99,12 @@ class LivePeople:
                 receive(self.store.database, self.people.name, events)
         return self._heard(self.taken)
 
+    def end(self) -> None:
+        """Nothing more is heard: who learns the same once more hears no more than this either, until as many calls of
+        `take`; else an answer that came later could be heard by its last ones, which heard nothing here."""
+        if self.taken > self.until:
+            self._write([])
+
     def state_dict(self) -> dict[str, int]:
         return {"taken": self.taken, "event": self.event}
 
@@ -105,6 +113,7 @@ class LivePeople:
         self.taken, self.event = 0, 0
         self.standing.clear()
         self.unsure.clear()
+        self.withdrawn.clear()
         for at in sorted(self.written):
             if at <= state["taken"]:
                 self._heard(at)
@@ -157,6 +166,9 @@ class LivePeople:
         heard = []
         for event in self.written.get(at, ()):
             self.event = event["id"]
+            if event["kind"] == "withdraw":  # by a lead, who may also have answered it
+                self.withdrawn.add(event["payload"]["question"])
+                continue
             key = event["payload"]["question"], event["rater"]
             before = self.standing.pop(key, None)
             self.unsure.discard(key)

@@ -66,6 +66,8 @@ class Backflip:
     key is read from the environment variable TERCIH_API_KEY."""
     ask_ahead: int = AHEAD
     """Training goes on while at most so many answers of people are awaited."""
+    ask_for: str = "Which one comes nearer to a backflip: it turns over backwards in the air, lands and stands?"
+    """The sentence that people read above every pair."""
     tiny: bool = False
     """A minute's version of everything, to see that it runs."""
     loop: ControlSettings = LOOP

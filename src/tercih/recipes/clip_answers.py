@@ -5,6 +5,7 @@ been answered.
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -118,9 +119,9 @@ class PeopleAnswers:
         self.live, self.worlds, self.ahead = live, worlds, ahead
         self.votes = live.people.votes
         self.key_of: dict[str, Key] = {}
-        """By the clips of a question."""
+        """By question."""
         self.told: dict[tuple[str, str], Target] = {}
-        """By clips and rater, what was heard last."""
+        """By question and rater, what was heard last."""
 
     def put(self, queries: Sequence[Query]) -> None:
         asked = []
@@ -129,13 +130,12 @@ class PeopleAnswers:
                 self.live.keep(each.acted(self.worlds), origin=f"step {query.key[0]}")
                 for each in (query.first, query.second)
             )
-            self.key_of[_pair(*(clip.id for clip in clips))] = query.key
-            asked.append(
-                Question(
-                    items=clips, run=self.live.people.name, step=query.key[0], index=query.key[1],
-                    sampler=query.sampler, propensity=query.propensity, votes=self.votes,
-                )
+            question = Question(
+                items=clips, run=self.live.people.name, step=query.key[0], index=query.key[1], sampler=query.sampler,
+                propensity=query.propensity, votes=self.votes,
             )  # fmt: skip
+            self.key_of[question.id] = query.key
+            asked.append(question)
         self.live.put(asked)
 
     def take(self) -> Sequence[Heard]:
@@ -148,29 +148,31 @@ class PeopleAnswers:
 
     @property
     def awaited(self) -> int:
-        """Answers that may still come: what was taken back is one of them, that somebody cannot judge is none."""
-        return len(self.key_of) * self.votes - len(self.live.standing) - len(self.live.unsure)
+        """Answers that may still come: what was taken back is one of them, that somebody cannot judge is none, nor is
+        what a lead has withdrawn."""
+        said = Counter(question for question, _ in (*self.live.standing, *self.live.unsure))
+        return sum(max(0, self.votes - said[each]) for each in self.key_of if each not in self.live.withdrawn)
 
     def _take(self) -> list[Heard]:
         """What is now said otherwise than it was."""
         self.live.take()
-        said = {(_pair(*answer.pair), rater): target_of(answer) for (_, rater), answer in self.live.standing.items()}
+        said = {whose: target_of(answer) for whose, answer in self.live.standing.items()}
         gone = {whose: NOTHING for whose in self.told if whose not in said}
         news = {whose: target for whose, target in (said | gone).items() if self.told.get(whose) != target}
         self.told |= news
-        return [Heard(key=self.key_of[pair], rater=rater, target=target) for (pair, rater), target in news.items()]
+        return [Heard(key=self.key_of[asked], rater=rater, target=target) for (asked, rater), target in news.items()]
 
     def state_dict(self) -> dict[str, Any]:
         return {
             "live": self.live.state_dict(),
-            "key_of": [[*key, pair] for pair, key in self.key_of.items()],
-            "told": [[pair, rater, *target] for (pair, rater), target in self.told.items()],
+            "key_of": [[*key, asked] for asked, key in self.key_of.items()],
+            "told": [[asked, rater, *target] for (asked, rater), target in self.told.items()],
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         self.live.load_state_dict(saved["live"])
-        self.key_of = {pair: (step, index) for step, index, pair in saved["key_of"]}
-        self.told = {(pair, rater): (a, b, tie) for pair, rater, a, b, tie in saved["told"]}
+        self.key_of = {asked: (step, index) for step, index, asked in saved["key_of"]}
+        self.told = {(asked, rater): (a, b, tie) for asked, rater, a, b, tie in saved["told"]}
 
 
 def own_reward(teacher: Teacher) -> Worth:

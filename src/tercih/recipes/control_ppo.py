@@ -53,6 +53,8 @@ class ControlPPO:
     key is read from the environment variable TERCIH_API_KEY."""
     ask_ahead: int = AHEAD
     """Training goes on while at most so many answers of people are awaited."""
+    ask_for: str = ""
+    """The sentence that people read above every pair: --ask-for "Which one stands better?"."""
     tiny: bool = False
     """A minute's version of everything, to see that it runs."""
     loop: ControlSettings = ControlSettings()

@@ -1,8 +1,10 @@
 """A run of the loop for control, whatever the environment and whoever judges: train, evaluate, report."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from tercih.agents.experience import Collector
 from tercih.agents.folder import load
 from tercih.agents.preferences import FromPreferences
 from tercih.environments.worlds import Worlds
@@ -51,6 +53,8 @@ class Asks(Protocol):
     def ask(self) -> str: ...
     @property
     def ask_ahead(self) -> int: ...
+    @property
+    def ask_for(self) -> str: ...
 
 
 AHEAD = 20
@@ -64,8 +68,11 @@ def check_ask(config: Asks) -> None:
         raise ValueError("--ask asks for --labels comparisons; 0 leaves nothing to ask")
     if config.ask:
         People(server=config.ask, name="check").check()
-    elif config.ask_ahead != AHEAD:
-        raise ValueError("--ask-ahead has no effect without --ask; leave it out")
+    else:
+        usual = type(config)()
+        for name, option in (("ask_ahead", "--ask-ahead"), ("ask_for", "--ask-for")):
+            if getattr(config, name) != getattr(usual, name):
+                raise ValueError(f"{option} has no effect without --ask; leave it out")
 
 
 def asked_as(config: Asks, run: Run) -> str:
@@ -80,7 +87,9 @@ def answers_of(config: Asks, run: Run, store: Store, worlds: Worlds, worth: Wort
             run.folder, store, worlds, config.teacher, worth, run=CLIPS, seed=config.seed, control=config.control
         )
     people = People(server=config.ask, name=asked_as(config, run), title=worlds.id, votes=1)
-    return PeopleAnswers(LivePeople(people=people, folder=run.folder), worlds, ahead=config.ask_ahead)
+    settings = {"instruction": config.ask_for} if config.ask_for else {}
+    live = LivePeople(people=people, folder=run.folder, settings=settings)
+    return PeopleAnswers(live, worlds, ahead=config.ask_ahead)
 
 
 def learn_from_clips(
@@ -95,11 +104,18 @@ def learn_from_clips(
         run = Run(config.out, recipe, config, seed=config.seed, control=config.control, simulated_raters=not config.ask)
         clip = clip_steps(worlds, settings.clip_seconds)
         with Store(run.folder / "feedback.sqlite") as store:
-            data: FromPreferences | None = None
+            data: FromPreferences | Collector = policy
             if config.labels:
                 answers = answers_of(config, run, store, worlds, worth)
                 data = from_preferences(worlds, answers, settings, config.seed)
-            run.stage("policy", "Ask and train", lambda folder: train(run, folder, data or policy, settings))
+
+            def learn(folder: Path) -> str:
+                said = train(run, folder, data, settings)
+                if isinstance(data, FromPreferences) and isinstance(data.answers, PeopleAnswers):
+                    data.answers.live.end()
+                return said
+
+            run.stage("policy", "Ask and train", learn)
             run.stage(
                 "evaluation",
                 "Evaluate",
@@ -123,20 +139,31 @@ def _evaluate(
     config: Asks,
 ) -> str:  # fmt: skip
     """From what the training left behind, so that it can be done by another session."""
-    about: dict[str, Any] = {"environment": task.environment}
-    policy, reward = trained_policy(run, worlds), None
-    if config.labels:
-        reward = load(run.folder / "policy" / REWARD, RewardEnsemble, worlds).reward
-        due = [settings.schedule.due(at / max(1, settings.rollouts - 1)) for at in range(settings.rollouts)]
-        about["feedback"] = describe_feedback(
-            folder, store, asked_as(config, run), run.folder / CLIPS, rollouts=settings.rollouts, due=due,
-            simulated=not config.ask,
-        )  # fmt: skip
-    said = compare(folder, task, policy.likeliest, config.seed)
-    about |= evaluate_training(
-        run.folder, folder, task, policy, reward, rollouts=settings.rollouts,
+    due = [settings.schedule.due(at / max(1, settings.rollouts - 1)) for at in range(settings.rollouts)]
+    return look_back(
+        run, folder, store, task, worlds, trained_policy(run, worlds), due if config.labels else [],
+        asked_as=asked_as(config, run), simulated=not config.ask, rollouts=settings.rollouts,
         steps=settings.rollouts * settings.copies * settings.length, clip=clip, seed=config.seed,
     )  # fmt: skip
+
+
+def look_back(
+    run: Run, folder: Path, store: Store, task: ControlTask, worlds: Worlds, agent: Any, due: Sequence[int], *,
+    asked_as: str, simulated: bool, rollouts: int, steps: int, clip: int, seed: int,
+) -> str:  # fmt: skip
+    """returns.json, and control.json for the report. `agent` acts by `likeliest` and takes the weights of milestones;
+    `due` is how many questions were wanted by each rollout, none where nobody was asked."""
+    about: dict[str, Any] = {"environment": task.environment}
+    reward = None
+    if due:
+        reward = load(run.folder / "policy" / REWARD, RewardEnsemble, worlds).reward
+        about["feedback"] = describe_feedback(
+            folder, store, asked_as, run.folder / CLIPS, rollouts=rollouts, due=due, simulated=simulated
+        )
+    said = compare(folder, task, agent.likeliest, seed)
+    about |= evaluate_training(
+        run.folder, folder, task, agent, reward, rollouts=rollouts, steps=steps, clip=clip, seed=seed
+    )
     write_json(folder / "control.json", about)
     return said
 

@@ -122,17 +122,23 @@ def _make(folder: Path, task: ControlTask, settings: ControlSettings, seed: int)
 
 
 def _compare(run: Run, folder: Path, task: ControlTask, config: LabelEfficiency) -> str:
+    """Every curve is written down when it is done, so that who was stopped goes on with the next one."""
     with np.load(run.folder / "clips" / "pool.npz") as archive:
         pool = Pool(**{name: archive[name] for name in ("observation_BL", "action_BL", "worth_B")})
     with task.worlds(1, 0) as worlds:
         spaces = worlds.observation_space, worlds.action_space
     names = (RANDOM, *RULES)
+    (folder / "curves").mkdir(exist_ok=True)
     found_RSK2 = np.zeros((len(names), config.seeds, len(config.labels), 2))
     with Progress("asking", total=len(names) * config.seeds) as progress:
         for seed in range(config.seeds):
             for r, name in enumerate(names):
-                learner = RewardLearner(config.reward, *spaces, seed=seed)
-                found_RSK2[r, seed] = curve(pool, learner, name, config.labels, seed, shuffled=config.shuffled)
+                place = folder / "curves" / f"{name}-{seed}.json"
+                if not place.exists():
+                    learner = RewardLearner(config.reward, *spaces, seed=seed)
+                    done_K2 = curve(pool, learner, name, config.labels, seed, shuffled=config.shuffled)
+                    write_json(place, done_K2.tolist())
+                found_RSK2[r, seed] = read_json(place)
                 progress.advance()
     rules: dict[str, Any] = {}
     for r, name in enumerate(names):

@@ -8,20 +8,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from tercih.agents.clips import Schedule
+from tercih.agents.folder import save
+from tercih.agents.milestones import TrainerMilestones
 from tercih.agents.off_policy import MEND, OffPolicy
-from tercih.agents.pebble import PEBBLE, FromPreferencesOffPolicy
+from tercih.agents.pebble import PEBBLE, FromPreferencesOffPolicy, asked_by
 from tercih.agents.preferences import Asking
 from tercih.agents.reward_learner import RewardLearner, RewardLearning
-from tercih.agents.sac import SAC
+from tercih.agents.sac import SAC, SACLearner
 from tercih.checkpoint import Checkpoints
+from tercih.environments.control import Array
 from tercih.feedback.simulated import Control
 from tercih.feedback.store import Store
 from tercih.feedback.teachers import Teacher
+from tercih.recipes.ask_live import CLIPS
 from tercih.recipes.clip_answers import TeacherAnswers, own_reward
-from tercih.recipes.control_loop import ControlTask, check_horizon, clip_steps, finish, option
-from tercih.recipes.control_run import announce, compare
-from tercih.run import Run, peak_rss_mb, read_json
+from tercih.recipes.control_loop import REWARD, ControlTask, check_horizon, clip_steps, option
+from tercih.recipes.control_run import conclude, look_back
+from tercih.run import Run, read_json
+from tercih.train import Trainer
 from tercih.train import run as drive
 
 
@@ -119,18 +126,18 @@ def main(config: Pebble) -> dict[str, Any]:
         run = Run(config.out, "pebble", config, seed=config.seed, control=config.control, simulated_raters=True)
         with Store(run.folder / "feedback.sqlite") as store:
             run.stage("policy", "Ask and train", lambda folder: _train(run, folder, loop, store, config, settings))
-        _recall(run.folder / "policy", loop, config)
-    run.stage("evaluation", "Evaluate", lambda folder: compare(folder, task, loop.likeliest, config.seed))
+            _recall(run.folder / "policy", loop, config)
+            run.stage(
+                "evaluation", "Evaluate", lambda folder: _evaluate(run, folder, store, task, loop, config, settings)
+            )
     found = read_json(run.folder / "evaluation" / "returns.json")
     summary = {
         "environment": config.environment, "labels": settings.schedule.labels if config.labels else 0,
         "control": config.control, "raters": "a simulated teacher", "seed": config.seed,
         "steps": settings.rows * settings.row,
-        "return": found["policy"], "random": found["random"], "minutes": round(run.minutes, 2),
-        "peak_rss_mb": peak_rss_mb(),
+        "return": found["policy"], "random": found["random"],
     }  # fmt: skip
-    finish(run, summary)
-    announce(summary)
+    conclude(run, summary)
     return summary
 
 
@@ -143,12 +150,48 @@ def _recall(folder: Path, loop: OffPolicy, config: Pebble) -> None:
 
 def _train(run: Run, folder: Path, loop: OffPolicy, store: Store, config: Pebble, settings: PebbleSettings) -> str:
     if not config.labels:
-        drive(loop, settings.rows, folder, title="training on the environment's own reward", mend=MEND)
+        _drive(loop, loop, folder, settings, "training on the environment's own reward")
         return f"{loop.taken} steps on the environment's own reward"
     answers = TeacherAnswers(
-        run.folder, store, loop.worlds, config.teacher, own_reward(config.teacher), run="clips", seed=config.seed,
+        run.folder, store, loop.worlds, config.teacher, own_reward(config.teacher), run=CLIPS, seed=config.seed,
         control=config.control,
     )  # fmt: skip
     trained = from_preferences(loop, answers, settings, config.seed)
-    drive(trained, settings.rows, folder, title="training the policy", mend=MEND)
+    _drive(trained, loop, folder, settings, "training the policy")
+    save(folder / REWARD, trained.asking.learner.ensemble, loop.worlds)
     return f"{loop.taken} steps, {len(trained.asking.learner)} answers to {trained.asking.asked} questions"
+
+
+def _drive(trainer: Trainer, loop: OffPolicy, folder: Path, settings: PebbleSettings, title: str) -> None:
+    kept = TrainerMilestones(trainer, settings.rows, _actor(loop), folder)
+    drive(kept, settings.rows, folder, title=title, mend=MEND)
+    kept.keep(settings.rows)
+
+
+def _actor(loop: OffPolicy) -> nn.Module:
+    assert isinstance(loop.learner, SACLearner)
+    return loop.learner.actor
+
+
+@dataclass(frozen=True, slots=True)
+class _Player:
+    """The agent of a milestone, whose actor's weights are put into the loop."""
+
+    loop: OffPolicy
+
+    def likeliest(self, observation_N: Array) -> Array:
+        return self.loop.likeliest(observation_N)
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        _actor(self.loop).load_state_dict(saved)
+
+
+def _evaluate(
+    run: Run, folder: Path, store: Store, task: ControlTask, loop: OffPolicy, config: Pebble, settings: PebbleSettings
+) -> str:
+    explored, rows = settings.method.explored(settings.row), settings.rows
+    due = [asked_by(step, rows, explored, settings.schedule) for step in range(rows)] if config.labels else []
+    return look_back(
+        run, folder, store, task, loop.worlds, _Player(loop), due, asked_as=CLIPS, simulated=True, rollouts=rows,
+        steps=rows * settings.row, clip=clip_steps(loop.worlds, settings.clip_seconds), seed=config.seed,
+    )  # fmt: skip

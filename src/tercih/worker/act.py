@@ -20,6 +20,7 @@ from tercih.feedback.projects import MOST_STEPS
 from tercih.records import Clip
 from tercih.worker.bench import Bench, Refused, needed
 from tercih.worker.clip import within
+from tercih.worker.hands import Hands
 from tercih.worker.learned import Learned
 from tercih.worker.record import Record
 
@@ -28,7 +29,8 @@ SAVE_EVERY = 2.0  # seconds of acting that a killed worker may lose
 
 
 def act(bench: Bench, job: Job) -> dict[str, Any]:
-    """Payload {act, environment, seed, steps, frames_per_second, agent (default: the worker's)} -> {acted, steps}.
+    """Payload {act, environment, seed, steps, frames_per_second, actions (how many raters may do in the agent's place;
+    default: 0), agent (default: the worker's)} -> {acted, steps}.
 
     The clip of it lies in the folder of clips. Refused for what cannot be acted; the rater is told that it stopped.
     """
@@ -54,7 +56,9 @@ def _act(bench: Bench, job: Job, key: int) -> int:
     rate, most, seed = _number(payload, "frames_per_second", 30), _number(payload, "steps", MOST_STEPS), payload["seed"]
     if name not in bench.agents:
         raise Refused(f"this worker's agents are {', '.join(bench.agents)}, not {name!r}; name others with --agent")
-    steps_file, video_file = acts.files_of(acts.key_of(bench.database, key))
+    name_of_act = acts.key_of(bench.database, key)
+    steps_file, video_file = acts.files_of(name_of_act)
+    overrides = within(bench.clips, acts.overrides_of(name_of_act))
     record = Record(environment=str(payload["environment"]))
     film = Video(rate)
     try:
@@ -64,16 +68,20 @@ def _act(bench: Bench, job: Job, key: int) -> int:
             learned = None
             if isinstance(agent, Taught):
                 learned = Learned(bench.clips, job.project, name, record.environment, agent)
+            hands = Hands(world.env.action_space, int(payload.get("actions", 0)), who=f"act {name_of_act}")
             record.reset(int(seed))
             observation = world.reset(int(seed))
             began = saved = clock.monotonic()
             heard, goes_on = 0, acts.show(bench.database, key, Frame(step=0, seconds=0.0, jpeg=_jpeg(world.frame())))
             while goes_on and len(record.done) < most:
-                if new := acts.signals_since(bench.database, key, heard):
-                    heard = new[-1].id
-                    agent.hear(new)
-                action = agent.act(observation)
+                wanted = agent.act(observation)
                 clock.sleep(max(0.0, began + (len(record.done) + 1) / rate - clock.monotonic()))
+                if new := acts.signals_since(bench.database, key, heard):  # as late as can be: the hand is then quick
+                    heard = new[-1].id
+                    agent.hear(hands.hear(new))
+                action = hands.instead(observation, wanted)
+                if action is not wanted and isinstance(agent, Taught):
+                    agent.replaced(action)
                 step = world.step(action)
                 picture = world.frame()
                 seconds = round(clock.monotonic() - began, 3)
@@ -87,11 +95,13 @@ def _act(bench: Bench, job: Job, key: int) -> int:
                     observation = world.reset(record.seeds[-1])
                 if clock.monotonic() - saved > SAVE_EVERY:
                     write_steps(within(bench.clips, steps_file), record.steps())
+                    hands.save(overrides)
                     if learned:
                         learned.save()
                     saved = clock.monotonic()
-            if last := acts.signals_since(bench.database, key, heard):
+            if last := hands.hear(acts.signals_since(bench.database, key, heard)):
                 agent.hear(last)
+            hands.save(overrides)
             if learned:
                 learned.save()
         clip = None
@@ -99,9 +109,12 @@ def _act(bench: Bench, job: Job, key: int) -> int:
             write_steps(within(bench.clips, steps_file), record.steps())
             content = film.close()
             write_whole(within(bench.clips, video_file), content)
+            columns = {"environment": record.environment, "seed": int(seed)}
+            if hands.replaced:
+                columns["replaced"] = hands.replaced  # steps that the rater did in the agent's place
             clip = Clip(
                 media=video_file, digest=hashlib.sha256(content).hexdigest(), seconds=record.times[-1],
-                steps=steps_file, origin=name, columns={"environment": record.environment, "seed": int(seed)},
+                steps=steps_file, origin=name, columns=columns,
             )  # fmt: skip
         acts.finish(bench.database, key, clip)
         return len(record.done)

@@ -33,6 +33,27 @@ def press(browser: Browser, act: int, status: int = 200, **fields: str) -> str:
     return browser.post(f"/acts/{act}/signals", status, **{**own, **fields})
 
 
+def test_acting_in_its_place_without_a_script(world: World) -> None:
+    act = begun(world)
+    assert "data-hands" not in world.ann.get("/projects/p/live")
+    world.ann.post(f"/acts/{act}/end")
+    world.set(kind="live", environment="CartPole-v1", actions="push left, push right")
+    world.ann.post("/projects/p/live")
+    act = int(world.scalar(sa.select(sa.func.max(tables.act.c.id))))
+    acts.begin(world.database, act)
+    shown(world, act, 3)
+    page = world.ann.get("/projects/p/live")
+    assert page.count('aria-pressed="false"') == 2
+    page = press(world.ann, act, action="1")
+    assert page.index("push left") < page.index('aria-pressed="true"') < page.index("push right")
+    assert world.ann.html.count('aria-pressed="true"') == 1
+    page = press(world.ann, act, action="-1")
+    assert 'aria-pressed="true"' not in page
+    for wrong in ("2", "-2", "x", ""):
+        press(world.ann, act, 422, action=wrong)
+    assert [each.action for each in acts.signals_since(world.database, act)] == [1, -1]
+
+
 def test_frames_and_presses(world: World) -> None:
     act = begun(world)
     answer = world.ann.client.get(f"/acts/{act}/frame")

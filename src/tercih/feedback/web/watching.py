@@ -23,9 +23,11 @@ def live(visit: Visit) -> Response:
     act = acts.current(visit.site.database, settings.id, visit.who.rater)
     state = state_of(act) if act else ""
     shown = acts.newest_frame(visit.site.database, act.id) if act and state in RUNNING else None
-    said = acts.standing(acts.signals_since(visit.site.database, act.id)) if act else []
+    heard = acts.signals_since(visit.site.database, act.id) if act else []
+    said = acts.standing(heard)
+    held = next((each.action for each in reversed(heard) if each.action is not None), -1)
     return visit.page(
-        "live.html", project=settings, act=act, state=state, running=state in RUNNING, shown=shown,
+        "live.html", project=settings, act=act, state=state, running=state in RUNNING, shown=shown, held=held,
         key=uuid.uuid4().hex, tally="".join("+" if each.value > 0 else "−" for each in said), count=len(said),
     )  # fmt: skip
 
@@ -51,17 +53,21 @@ def frame(visit: Visit) -> Response:
 
 
 def press(visit: Visit) -> Response:
-    """+1 or -1 at a step, or 0 to take the last one back. The same form sent twice is one signal."""
+    """+1 or -1 at a step, or 0 to take the last one back; or `action`, what is done in the agent's place (-1: no
+    longer). The same form sent twice is one signal."""
     said = fields(visit)
     act = acts.look(visit.site.database, visit.path["act"], visit.who.rater)
     try:
-        value, step, seconds = int(said.get("value", "")), int(said.get("step", "")), float(said.get("seconds", ""))
+        action = int(said["action"]) if "action" in said else None
+        value = int(said.get("value", "")) if action is None else 0
+        step, seconds = int(said.get("step", "")), float(said.get("seconds", ""))
     except ValueError:
         raise Refused(422, "wrong.signals") from None
     try:
         acts.press(
-            visit.site.database, act.id, visit.who.rater, value=value, step=step, seconds=seconds, mark=key_of(said)
-        )
+            visit.site.database, act.id, visit.who.rater, value=value, step=step, seconds=seconds, mark=key_of(said),
+            action=action,
+        )  # fmt: skip
     except AnswerError:
         raise Refused(422, "wrong.signals") from None
     return Response(status_code=204) if said.get("quiet") else visit.go(f"/projects/{act.project}/live")

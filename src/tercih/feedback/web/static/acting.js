@@ -36,14 +36,46 @@
   };
 
   const fresh = () => [...crypto.getRandomValues(new Uint8Array(16))].map((each) => each.toString(16).padStart(2, "0")).join("");
+  const tell = (said) => {
+    const at = seconds + (performance.now() - shownAt) / 1000;
+    keep([...kept(), { key: fresh(), step: String(step), seconds: at.toFixed(3), ...said }]);
+    flush();
+  };
+
+  // What is done in the agent's place: by a number's key while it is down, by a button until it is let go.
+  const hands = [...form.querySelectorAll("[data-hands] [aria-pressed]")];
+  let down = null;
+  const hold = (action) => {
+    hands.forEach((each) => each.setAttribute("aria-pressed", String(each.value === action)));
+    tell({ action });
+  };
+  const letGo = () => {
+    if (down !== null) hold("-1");
+    down = null;
+  };
+  if (hands.length) {
+    addEventListener("keydown", (event) => {
+      const hand = hands[Number(event.key) - 1];
+      if (!hand || event.repeat || event.ctrlKey || event.metaKey || event.altKey || step < 0) return;
+      down = event.key;
+      hold(hand.value);
+    });
+    addEventListener("keyup", (event) => { if (event.key === down) letGo(); });
+    addEventListener("blur", letGo);  // the key would come up where nobody hears it
+  }
+
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     if (step < 0) return;
-    const value = event.submitter.value, at = seconds + (performance.now() - shownAt) / 1000;
-    keep([...kept(), { key: fresh(), value, step: String(step), seconds: at.toFixed(3) }]);
+    const { name, value } = event.submitter;
+    if (name === "action") {
+      down = null;
+      hold(value);
+      return;
+    }
+    tell({ value });
     signs = value === "0" ? signs.slice(0, -1) : signs + (value === "1" ? "+" : "−");
     tally.textContent = signs.slice(-12) || "0";
-    flush();
   });
 
   const look = async () => {

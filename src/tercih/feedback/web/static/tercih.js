@@ -22,6 +22,7 @@
   const kept = () => JSON.parse(localStorage.getItem(store) || "[]");
   const keep = (all) => { if (all.length) localStorage.setItem(store, JSON.stringify(all)); else localStorage.removeItem(store); };
   let sending = null, ready = null;
+  let broken = kept().length > 0;  // an answer could not be sent at once
 
   const page = (html) => new DOMParser().parseFromString(html, "text/html");
   const show = (html) => {
@@ -43,11 +44,13 @@
       try {
         answer = await fetch(one.action, { method: "POST", body: form, credentials: "same-origin" });
       } catch {
+        broken = true;
         status(words.kept);
         return null;
       }
       const html = await answer.text();
       if (answer.status === 403 || answer.status === 429 || answer.status >= 500) {
+        broken = true;
         const said = page(html).querySelector("[data-sentence]");
         status(said ? said.textContent : words.kept);
         return null;
@@ -63,13 +66,18 @@
     return sending;
   };
 
+  const arrived = () => {
+    const said = broken ? words.sent : "";
+    broken = false;
+    return said;
+  };
+
   const submit = async (form, button) => {
     if (form.dataset.sent) return;
     form.dataset.sent = "yes";
     form.elements.seconds.value = active.toFixed(2);
     const data = new FormData(form, button);
     const one = { key: data.get("key"), action: form.getAttribute("action"), form: new URLSearchParams(data).toString() };
-    const earlier = kept().length > 0;
     const next = ready;
     ready = null;
     keep([...kept(), { ...one, here: true }]);
@@ -77,8 +85,7 @@
     else for (const each of form.querySelectorAll("button")) each.setAttribute("aria-disabled", "true");
     const done = await flush();
     if (!done) return;
-    if (earlier) status(words.sent);
-    else if (done.ok) status("");
+    if (done.ok) status(arrived());
     if (!done.ok || !next) {
       if (done.key === one.key || !judge()) {
         show(done.html);
@@ -91,13 +98,27 @@
     if (!kept().length) return;
     const done = await flush();
     if (!done) return;
-    status(done.ok ? words.sent : words.refused);
+    status(done.ok ? arrived() : words.refused);
     const form = judge();
     if (form && form.dataset.sent) show(done.html);
     else prefetch();
   };
   addEventListener("online", again);
   setInterval(() => { if (navigator.onLine) again(); }, 15000);
+
+  // Where there is nothing to do, questions may come: somebody trains, and asks as it goes.
+  setInterval(async () => {
+    const empty = main().querySelector("[data-look]");
+    if (!empty || document.visibilityState !== "visible") return;
+    try {
+      const answer = await fetch(empty.dataset.look, { credentials: "same-origin" });
+      const html = await answer.text();
+      if (!answer.ok || !page(html).querySelector("form.judge[data-seat]") || !empty.isConnected) return;
+      show(html);
+      history.replaceState(null, "", new URL(answer.url).pathname);
+      prefetch();
+    } catch { /* it looks again */ }
+  }, 3000);
 
   // The question after this one, ready before it is asked for.
   const prefetch = async () => {
@@ -350,6 +371,7 @@
     once("[data-live]", live);
     once("[data-film]", film);
     once("[data-draft]", draft);
+    once("[data-look]", (sentence) => { sentence.hidden = false; });
     once("#latest", (latest) => latest.scrollIntoView());
   };
 
