@@ -10,7 +10,7 @@ import torch
 from tercih.agents.clips import Schedule
 from tercih.agents.experience import Collector
 from tercih.agents.ppo import PPO
-from tercih.agents.preferences import FromPreferences, Heard, Query
+from tercih.agents.preferences import RULES, FromPreferences, Heard, Query
 from tercih.agents.reward_learner import RewardLearner, RewardLearning
 from tercih.batches import Models
 from tercih.environments.worlds import Worlds
@@ -100,6 +100,25 @@ def test_a_fifth_is_asked_at_random_and_the_rest_where_members_disagree_most() -
         return float((score_MN2[..., 0] - score_MN2[..., 1]).var(0).mean())
 
     assert disagreement([query for query in later if query.sampler != "random"]) > disagreement(by_chance)
+
+
+def test_the_rule_that_is_named_chooses_the_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a rule that wants pairs of unlike rewards, the pairs asked about are more unlike than those by chance."""
+    monkeypatch.setitem(RULES, "bald", lambda score_MB, pair_N2, _: np.abs(np.diff(score_MB.mean(0)[pair_N2])[:, 0]))
+    with Worlds(PENDULUM, 4) as worlds:
+        data = loop(worlds, answers := Late(), labels=100, rule="bald")
+        for step in range(3):
+            data(step)
+        later = [query for query in answers.queries if query.key[0] == 2]
+        assert {query.sampler for query in later} == {"random", "bald"}
+        clips = [(c.observation_L, c.action_L) for query in later for c in (query.first, query.second)]
+        with torch.no_grad():
+            score_N2 = data.learner.ensemble.every(data.learner.segments(clips)).mean(0).view(-1, 2)
+        unlike = (score_N2[:, 0] - score_N2[:, 1]).abs().numpy()
+        chosen = np.array([query.sampler == "bald" for query in later])
+        assert unlike[chosen].mean() > unlike[~chosen].mean()
+        with pytest.raises(ValueError, match="rule must be one of disagreement, bald"):
+            loop(worlds, Late(), rule="best")
 
 
 def test_answers_may_come_late_and_training_goes_on() -> None:

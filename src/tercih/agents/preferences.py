@@ -4,7 +4,7 @@ to people, a reward is learned from their answers, and the agent learns from tha
 To the loop it is one more iterable of rollouts. Whoever answers, people or a teacher, stands behind `Answers`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -16,8 +16,22 @@ from tercih.agents.experience import Collector, Experience
 from tercih.agents.reward_learner import RewardLearner
 from tercih.batches import Mean
 from tercih.environments.control import Array, ControlError
-from tercih.feedback.acquisition import choose, variance
+from tercih.feedback.acquisition import bald, choose, double_thompson, variance
 from tercih.feedback.samplers import RANDOM
+
+Scores = Callable[[Array, Array, np.random.Generator], Array]
+
+
+def _difference(score_MB: Array, pair_N2: Array) -> Array:
+    return np.asarray(score_MB[:, pair_N2[:, 0]] - score_MB[:, pair_N2[:, 1]])
+
+
+RULES: dict[str, Scores] = {
+    "disagreement": lambda score_MB, pair_N2, _: variance(_difference(score_MB, pair_N2)),
+    "bald": lambda score_MB, pair_N2, _: bald(1 / (1 + np.exp(-_difference(score_MB, pair_N2).clip(-50, 50)))),
+    "double_thompson": double_thompson,
+}
+"""What each candidate is worth to a rule, from every member's scores of the clips; beside them stands "random"."""
 
 Key = tuple[int, int]
 """The step at which a question was asked, and its place among that step's."""
@@ -60,21 +74,26 @@ class Answers(Protocol):
 class Asking:
     """Clips put to `answers`, and what `learner` is told of them.
 
-    Of `candidates` times as many pairs as are asked, those whose difference the members disagree about most are chosen
-    (§2.2.4), a share `random_share` at random: from these alone it can be told what choosing is worth. All are drawn at
-    random until something was answered.
+    Of `candidates` times as many pairs as are asked, those are chosen that are worth most to `rule` (§2.2.4: those
+    whose difference the members disagree about most), a share `random_share` at random: from these alone it can be told
+    what choosing is worth. All are drawn at random until something was answered. ValueError for a rule that is none.
     """
 
     learner: RewardLearner
     answers: Answers
     candidates: int = 10
     random_share: float = 0.2
+    rule: str = "disagreement"
     seed: int = 0
     asked: int = field(default=0, init=False)
     waiting: dict[Key, dict[str, Any]] = field(default_factory=dict, init=False)
     """What has been asked and not been answered by all who were asked."""
     row_of: dict[tuple[int, int, str], int] = field(default_factory=dict, init=False)
     """Which of the learner's comparisons is whose answer to which question."""
+
+    def __post_init__(self) -> None:
+        if self.rule not in RULES:
+            raise ValueError(f"rule must be one of {', '.join(RULES)}, got {self.rule!r}")
 
     def ask(self, step: int, clips: Sequence[Excerpt], count: int) -> None:
         """`count` questions about pairs of these clips. ControlError where there are no two."""
@@ -88,10 +107,10 @@ class Asking:
         segments = self.learner.segments([(clip.observation_L, clip.action_L) for clip in clips])
         with torch.no_grad():
             score_MB = self.learner.ensemble.every(segments).numpy(force=True)
-        disagreement_N = variance(score_MB[:, pair_N2[:, 0]] - score_MB[:, pair_N2[:, 1]])
+        worth_N = RULES[self.rule](score_MB, pair_N2, dice)
         share = self.random_share if len(self.learner) else 1.0
         queries = []
-        for at, chosen in enumerate(choose(disagreement_N, count, share, dice, sampler="disagreement")):
+        for at, chosen in enumerate(choose(worth_N, count, share, dice, sampler=self.rule)):
             first, second = (clips[i] for i in pair_N2[chosen.index])
             queries.append(
                 Query(key=(step, at), first=first, second=second, sampler=chosen.sampler, propensity=chosen.propensity)
@@ -163,6 +182,7 @@ class FromPreferences(Asking):
     clip: int
 
     def __post_init__(self) -> None:
+        Asking.__post_init__(self)
         self.collector.reward = self.learner.ensemble.reward
 
     @property

@@ -37,7 +37,8 @@ class ControlSettings:
 
     `steps` of the environment in all, `copies` of it at once, `length` steps of each in a rollout; `hidden` and
     `deviation` are the policy's (`ActorCritic`). A clip lasts `clip_seconds` of the environment's own time (None: 1.5,
-    or an episode where that is shorter). Of the pairs asked about a share `random_share` is drawn at random.
+    or an episode where that is shorter). Of the pairs asked about a share `random_share` is drawn at random, the others
+    by `rule` (`tercih.agents.preferences.RULES`).
     """
 
     steps: int = 800_000
@@ -49,6 +50,7 @@ class ControlSettings:
     schedule: Schedule = Schedule()
     candidates: int = 10
     random_share: float = 0.2
+    rule: str = "disagreement"
     reward: RewardLearning = RewardLearning()
     hidden: tuple[int, ...] = (64, 64)
     deviation: float = 1.0
@@ -97,6 +99,7 @@ def from_preferences(worlds: Worlds, answers: Answers, settings: ControlSettings
         clip=clip_steps(worlds, settings.clip_seconds),
         candidates=settings.candidates,
         random_share=settings.random_share,
+        rule=settings.rule,
         seed=seed,
     )
 

@@ -5,7 +5,7 @@ always right about more and more of them, several times over, and the reward lea
 nobody asked about.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,12 @@ import torch
 from numpy.typing import NDArray
 
 from tercih.agents.clips import cut, pairs
+from tercih.agents.preferences import RULES
 from tercih.agents.reward_learner import RewardLearner, RewardLearning
 from tercih.batches import Models
 from tercih.environments.control import Array
 from tercih.evaluation.intervals import bootstrap_mean
-from tercih.feedback.acquisition import bald, choose, double_thompson, variance
+from tercih.feedback.acquisition import choose
 from tercih.feedback.samplers import RANDOM
 from tercih.feedback.savings import labels_saved
 from tercih.progress import Progress, console
@@ -32,19 +33,6 @@ HELD_OUT = 500  # comparisons
 CANDIDATES = 10  # times as many pairs as are asked about
 ROLLOUTS = 4  # that would lie between two numbers of labels: the updates that follow so many
 RANDOM_SHARE = 0.2  # of the questions of the other rules, as in training
-Scores = Callable[[Array, Array, np.random.Generator], NDArray[np.float64]]
-
-
-def _difference(score_MB: Array, pair_N2: Array) -> Array:
-    return np.asarray(score_MB[:, pair_N2[:, 0]] - score_MB[:, pair_N2[:, 1]])
-
-
-RULES: dict[str, Scores] = {
-    "disagreement": lambda score_MB, pair_N2, _: variance(_difference(score_MB, pair_N2)),
-    "bald": lambda score_MB, pair_N2, _: bald(1 / (1 + np.exp(-_difference(score_MB, pair_N2).clip(-50, 50)))),
-    "double_thompson": double_thompson,
-}
-"""What each candidate is worth to a rule, from every member's scores of the clips; beside them stands "random"."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
