@@ -23,6 +23,7 @@ from tercih.conformance import (
     gail,
     grpo,
     gspo,
+    ibarz,
     ipl,
     max_ent_irl,
     overrides,
@@ -71,4 +72,5 @@ PROOFS: dict[str, Callable[[Lab], Findings]] = {
     "few_shot": few_shot.prove,
     "pebble": pebble.prove,
     "request": request.prove,
+    "ibarz": ibarz.prove,
 }
