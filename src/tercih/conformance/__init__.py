@@ -26,6 +26,7 @@ from tercih.conformance import (
     ibarz,
     ipl,
     max_ent_irl,
+    mil,
     overrides,
     pebble,
     pessimistic_mle,
@@ -72,5 +73,6 @@ PROOFS: dict[str, Callable[[Lab], Findings]] = {
     "few_shot": few_shot.prove,
     "pebble": pebble.prove,
     "request": request.prove,
+    "mil": mil.prove,
     "ibarz": ibarz.prove,
 }
