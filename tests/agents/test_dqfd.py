@@ -57,7 +57,8 @@ def test_demonstrations_are_drawn_more_and_weighed_less() -> None:
         memory = memory_of([shown(worlds)], worlds)
         learner = DQfDLearner(SETTINGS, worlds.observation_space, worlds.action_space, memory)
         for _ in range(40):
-            learner.remember(memory.observation[0].numpy(), 0, memory.following[0].numpy(), 0.0, False)
+            seen_N, following_N = memory.observation[:1].numpy(), memory.following[:1].numpy()
+            learner.remember(seen_N, np.zeros(1, np.int64), following_N, np.zeros(1), np.zeros(1, bool))
     learner.error_shown[:40] = learner.error_lived[:40] = 1.0
     drawn = [learner._draw(False) for _ in range(100)]
     ours_B = torch.cat([each[2] for each in drawn])
@@ -69,8 +70,9 @@ def test_demonstrations_are_drawn_more_and_weighed_less() -> None:
     assert learner._draw(True)[2].all()
 
 
-def test_both_memories_are_judged_by_the_newest_reward_and_a_clip_of_chance_is_beaten() -> None:
-    with Worlds(MAZE, 1) as worlds:
+@pytest.mark.parametrize("copies", [1, 3])
+def test_both_memories_are_judged_by_the_newest_reward_and_a_clip_of_chance_is_beaten(copies: int) -> None:
+    with Worlds(MAZE, copies) as worlds:
         data = ibarz(worlds)
         for step in range(3):
             data.step(step)
@@ -78,6 +80,7 @@ def test_both_memories_are_judged_by_the_newest_reward_and_a_clip_of_chance_is_b
     assert learner.target_N3[:6].tolist() == [[1, 0, 0]] * 6
     assert len(learner) == 6 + data.asking.asked
     assert len(data.learner.lived) == 60  # wrapped around
+    assert (data.taken, data.learner.updated) == (120 * copies, 3 + 60 * copies)
     for memory in (data.learner.shown, data.learner.lived):
         held = slice(0, len(memory))
         seen = (x[held].numpy() for x in (memory.observation, memory.action, memory.following))
@@ -91,7 +94,11 @@ def test_a_frozen_reward_is_only_compared_with_what_people_say() -> None:
         before = [p.clone() for p in data.asking.learner.ensemble.parameters()]
         data.step(1)
         data.step(2)
+        data.asking.learner.ahead = {"accuracy": 0.5, "of": 4.0}
+        told = data.asking.learner.foreseen()
     assert all(torch.equal(p, q) for p, q in zip(before, data.asking.learner.ensemble.parameters(), strict=True))
+    assert told == {"reward/ahead_accuracy": 0.5, "reward/ahead_of": 4.0}
+    assert data.asking.learner.foreseen() == {}
 
 
 def test_without_rewards_nothing_but_demonstrations_is_learned_from() -> None:

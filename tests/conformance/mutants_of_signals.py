@@ -11,8 +11,9 @@ from tercih.agents.beyond import beyond_loss
 from tercih.agents.coach import Coach, CoachLearner
 from tercih.agents.live import Heard, Press, Shown
 from tercih.agents.tamer import Tamer, TamerLearner
-from tercih.conformance import beyond, coach, overrides, pessimistic_mle, shaping, tamer
+from tercih.conformance import beyond, coach, mil, overrides, pessimistic_mle, shaping, tamer
 from tercih.environments.override import Guarded
+from tercih.models.remembering import Kept, Remembered, RememberingReward
 from tercih.rewards.pessimism import Ellipsoid, PessimisticMLE
 from tercih.rewards.shaping import Shaping
 
@@ -135,6 +136,41 @@ def first_step(learned_N2T: Tensor, measured_N2T: Tensor, target_N3: Tensor) -> 
     return beyond_loss(learned_N2T, measured_N2T[..., :1], target_N3)
 
 
+class Forgetful(RememberingReward):
+    """Its memory is reset before every step."""
+
+    def forward(self, step_BTO: Tensor) -> Remembered:
+        rows, steps = step_BTO.shape[:2]
+        alone = RememberingReward.forward(self, step_BTO.flatten(0, 1)[:, None])
+        return Remembered(reward_BT=alone.reward_BT.view(rows, steps), hidden_BTH=None)
+
+
+class Unskipped(RememberingReward):
+    """Reads what is remembered alone."""
+
+    def forward(self, step_BTO: Tensor) -> Remembered:
+        found = RememberingReward.forward(self, step_BTO)
+        if self.kind != "csc_lstm" or found.hidden_BTH is None:
+            return found
+        nothing_BTE = torch.zeros(*step_BTO.shape[:2], 32)
+        return replace(found, reward_BT=self.head(torch.cat([found.hidden_BTH, nothing_BTE], 2)).squeeze(2))
+
+
+class Foresees(RememberingReward):
+    """Reads episodes from their ends."""
+
+    def forward(self, step_BTO: Tensor) -> Remembered:
+        found = RememberingReward.forward(self, step_BTO.flip(1))
+        return replace(found, reward_BT=found.reward_BT.flip(1))
+
+
+class ForgetsInAction(RememberingReward):
+    """Remembers while it learns, but not step by step."""
+
+    def advance(self, step_BO: Tensor, kept: Kept | None) -> tuple[Tensor, Tensor, Kept]:
+        return RememberingReward.advance(self, step_BO, None)
+
+
 SIGNALS: dict[str, tuple[Any, dict[str, Any]]] = {
     "pessimistic_mle": (
         pessimistic_mle.prove,
@@ -161,6 +197,15 @@ SIGNALS: dict[str, tuple[Any, dict[str, Any]]] = {
     "shaping": (
         shaping.prove,
         {"not a difference": shaping.bonus_alone, "undiscounted": Undiscounted, "sign": Backwards},
+    ),
+    "mil": (
+        mil.prove,
+        {
+            "forgets": Forgetful,
+            "no skip connection": Unskipped,
+            "reads backwards": Foresees,
+            "forgets in action": ForgetsInAction,
+        },
     ),
     "overrides": (overrides.prove, {"only watches": Onlooker, "no penalty": Lenient}),
     "beyond": (

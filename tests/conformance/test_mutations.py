@@ -14,6 +14,7 @@ from conformance.imitators import IMITATORS
 from conformance.mutants_of_signals import SIGNALS
 from tercih.agents.cpl import CPL, Shown
 from tercih.agents.few_shot import FewShot
+from tercih.agents.ibarz import FromDemonstrationsAndPreferences
 from tercih.agents.ipl import IPL
 from tercih.agents.pebble import FromPreferencesOffPolicy
 from tercih.agents.request import ReQueST
@@ -43,6 +44,7 @@ from tercih.conformance import (
     from_preferences,
     grpo,
     gspo,
+    ibarz,
     ipl,
     pebble,
     plackett_luce,
@@ -494,6 +496,33 @@ class OnlyUpToTheNewest(FromPreferencesOffPolicy):
         replay.relabel = short  # type: ignore[method-assign]
 
 
+class WithoutMargin(FromDemonstrationsAndPreferences):
+    """Demonstrations are only one more experience."""
+
+    def __post_init__(self) -> None:
+        self.settings = replace(self.settings, margin_weight=0.0)
+        FromDemonstrationsAndPreferences.__post_init__(self)
+
+
+class OnceAndForAll(FromDemonstrationsAndPreferences):
+    """What is remembered keeps the reward that it first had."""
+
+    def __post_init__(self) -> None:
+        FromDemonstrationsAndPreferences.__post_init__(self)
+        self.learner.relabel = lambda reward: None  # type: ignore[method-assign]
+
+
+class ChanceShowsTheWay(FromDemonstrationsAndPreferences):
+    """Automatic answers are turned around."""
+
+    def begin(self) -> None:
+        learner = self.asking.learner
+        add = learner.add
+        learner.add = lambda clips, target, blind: add(clips, target[:, [1, 0, 2]], blind)  # type: ignore[method-assign]
+        FromDemonstrationsAndPreferences.begin(self)
+        learner.add = add  # type: ignore[method-assign]
+
+
 MUTANTS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "sft": (sft.prove, {"all tokens": AllTokens, "mean over each answer": MeanOverEachAnswer, "sign": Unlearn}),
     "bradley_terry": (
@@ -583,6 +612,14 @@ MUTANTS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     ),
     "pebble": (pebble.prove, {"never judged anew": Unjudged, "only up to the newest": OnlyUpToTheNewest}),
     "request": (request.prove, {"near home": partial(ReQueST, length=1)}),
+    "ibarz": (
+        ibarz.prove,
+        {
+            "never judged anew": OnceAndForAll,
+            "no margin": WithoutMargin,
+            "automatic answers turned around": ChanceShowsTheWay,
+        },
+    ),
     "best_of_n": (
         best_of_n.prove,
         {
@@ -621,7 +658,7 @@ def test_every_proof_has_mutants() -> None:
 # Proofs of several seconds: one mutant of each is always tried, the others with the full tests.
 SLOW = {
     "ppo", "dagger", "gail", "airl", "tamer", "coach", "pessimistic_mle", "pebble", "request",
-    "preference_transformer", "few_shot",
+    "ibarz", "mil", "preference_transformer", "few_shot",
 }  # fmt: skip
 MUTATIONS = [
     pytest.param(name, mutant, marks=[pytest.mark.full] if at and name in SLOW else [])

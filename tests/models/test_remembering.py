@@ -39,6 +39,18 @@ def test_the_skip_connection_is_only_in_csc() -> None:
         assert (model(STEPS).reward_BT.std() > 1e-6) == (kind == "csc_lstm")
 
 
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_step_by_step_is_the_same(kind: str) -> None:
+    model, kept = RememberingReward(2, kind).eval(), None
+    whole = model(STEPS)
+    for t in range(STEPS.shape[1]):
+        reward_B, hidden_BH, kept = model.advance(STEPS[:, t], kept)
+        torch.testing.assert_close(reward_B, whole.reward_BT[:, t])
+        torch.testing.assert_close(hidden_BH, whole.hidden_BTH[:, t])
+    with pytest.raises(ValueError, match="nn remembers nothing"):
+        RememberingReward(2, "nn").advance(STEPS[:, 0], None)
+
+
 def test_the_loss_by_hand() -> None:
     assert return_loss(torch.tensor([[1.0, 2.0], [0.0, 1.0]]), torch.tensor([5.0, 1.0])).item() == 2.0
 

@@ -69,22 +69,24 @@ class DQfDLearner(DQNLearner):
     """A DQN with two memories, `shown` and `lived`. `relabel` judges both anew, whenever the reward has learned: then
     what is sampled has the reward that it would get if it were judged there and then, as in the paper."""
 
-    def __init__(self, dqfd: DQfD, observation_space: Any, action_space: Any, shown: Replay, *, seed: int = 0) -> None:
+    def __init__(
+        self, dqfd: DQfD, observation_space: Any, action_space: Any, shown: Replay, *, copies: int = 1, seed: int = 0
+    ) -> None:  # fmt: skip
         super().__init__(dqfd.dqn, observation_space, action_space, seed=seed, device="cpu")
         self.dqfd, self.shown = dqfd, shown
-        self.lived = Replay(dqfd.dqn.capacity, observation_space, action_space, copies=1, seed=seed)
+        self.lived = Replay(dqfd.dqn.capacity, observation_space, action_space, copies=copies, seed=seed)
         self.error_shown, self.error_lived = torch.ones(shown.capacity), torch.ones(self.lived.capacity)
 
     def relabel(self, reward: StepReward) -> None:
         for memory in (self.shown, self.lived):
             memory.relabel(reward)
 
-    def remember(self, observation: Array, action: Any, following: Array, reward: float, over: bool) -> None:
-        """One transition of one copy; ends are those of time. What is new counts as most surprising."""
+    def remember(self, seen_N: Array, action_N: Array, following_N: Array, reward_N: Array, over_N: Array) -> None:
+        """One step of every copy; ends are those of time. What is new counts as most surprising."""
         held = torch.cat([self.error_shown[: len(self.shown)], self.error_lived[: len(self.lived)]])
-        self.error_lived[self.lived.at] = float(held.max()) if len(held) else 1.0
-        seen = np.asarray(observation)[None], np.asarray(action)[None], np.asarray(following)[None]
-        self.lived.add(*seen, [reward], [False], [over])
+        rows = slice(self.lived.at, self.lived.at + self.lived.copies)
+        self.error_lived[rows] = float(held.max()) if len(held) else 1.0
+        self.lived.add(seen_N, action_N, following_N, reward_N, np.zeros_like(over_N), over_N)
 
     def learn(self, *, shown_only: bool = False) -> dict[str, Tensor]:
         """One update; detached metrics."""
@@ -94,16 +96,16 @@ class DQfDLearner(DQNLearner):
         value_BA = self.network(one.observation_B)
         action_B = one.action_B - self.first
         value_B = value_BA.gather(1, action_B[:, None]).squeeze(1)
-        losses_B = []
-        for batch in (one, many):
-            with torch.no_grad():
-                online_BA, target_BA = self.network(batch.following_B), self.target(batch.following_B)
-                target_B = double_target(batch.reward_B, batch.discount_B, online_BA, target_BA)
-            losses_B.append(smooth_l1_loss(value_B, target_B, reduction="none"))
-            if batch is one:
-                error_B = (value_B - target_B).detach().abs()
+        with torch.no_grad():  # both ends in one pass
+            following, reward, discount = (
+                torch.cat([getattr(one, name), getattr(many, name)])
+                for name in ("following_B", "reward_B", "discount_B")
+            )
+            target_2B = double_target(reward, discount, self.network(following), self.target(following)).view(2, -1)
+        loss_B = smooth_l1_loss(value_B.expand(2, -1), target_2B, reduction="none").sum(0)
+        error_B = (value_B - target_2B[0]).detach().abs()
         margin_B = margin_loss(value_BA, action_B, self.dqfd.margin) * ours_B
-        loss = (weight_B * (losses_B[0] + losses_B[1] + self.dqfd.margin_weight * margin_B)).mean()
+        loss = (weight_B * (loss_B + self.dqfd.margin_weight * margin_B)).mean()
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), dqn.max_norm)

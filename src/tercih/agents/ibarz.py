@@ -73,20 +73,19 @@ class FromDemonstrationsAndPreferences:
     metrics: dict[str, float] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        if len(self.worlds) != 1:
-            raise ValueError(f"demonstrations and preferences are learned in one copy, got {len(self.worlds)}")
         spaces = self.worlds.observation_space, self.worlds.action_space
-        self.learner = DQfDLearner(self.settings, *spaces, memory_of(self.shown, self.worlds), seed=self.seed)
+        shown = memory_of(self.shown, self.worlds)
+        self.learner = DQfDLearner(self.settings, *spaces, shown, copies=len(self.worlds), seed=self.seed)
         self.worlds.reset()
         self.pool = deque(maxlen=self.recent)
 
     def step(self, step: int) -> dict[str, float]:
         if step == 0:
-            self._begin()
+            self.begin()
         before = self.worlds.state_dict()
         played = self._play()
         self.pool.append((played, before))
-        self.metrics = {"return": float(played.reward_TN.sum()) * (self.worlds.limit or self.length) / self.length}
+        self.metrics = {"return": float(played.reward_TN.mean()) * (self.worlds.limit or self.length)}
         if not self.rewards:
             return self.metrics
         due = self.schedule.due(step / max(1, self.steps - 1))
@@ -95,11 +94,11 @@ class FromDemonstrationsAndPreferences:
             self.asking.ask(step, clips, due - self.asking.asked)
         learner = self.asking.learner
         if self.asking.hear():
-            if learner.ahead:
-                self.metrics |= {"agreement": learner.ahead["accuracy"], "agreement_of": learner.ahead["of"]}
             if self.frozen_after is None or step < self.frozen_after:
                 self.metrics |= learner.learn()
                 self.learner.relabel(self._reward)
+            else:
+                self.metrics |= learner.foreseen()
         self.metrics["predicted"] = float(self._reward(*_seen(played)).mean())
         return self.metrics
 
@@ -107,7 +106,8 @@ class FromDemonstrationsAndPreferences:
         """What is best now, without exploring; see `tercih.agents.evaluate`."""
         return self.learner.exploit(torch.as_tensor(observation_N)).numpy()
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """What comes before anybody is asked: automatic answers, and the policy's pretraining."""
         if self.rewards and self.shown and self.auto:
             before = self.worlds.state_dict()
             worse = cut(self._play(updates=False), before, self.clip)
@@ -138,11 +138,11 @@ class FromDemonstrationsAndPreferences:
             kept.append(step_of(seen_N, action_N, made))
             if not updates:
                 continue
-            reward = float(self._reward(seen_N, action_N, made.following_N)[0])
-            self.learner.remember(seen_N[0], action_N[0], made.following_N[0], reward, bool(made.over_N[0]))
-            self.taken += 1
-            if self.taken % self.every == 0:
-                self.learner.learn()
+            reward_N = self._reward(seen_N, action_N, made.following_N)
+            self.learner.remember(seen_N, action_N, made.following_N, reward_N, made.over_N)
+            before, self.taken = self.taken, self.taken + len(action_N)
+            for _ in range(self.taken // self.every - before // self.every):
+                self.learner.learn(shown_only=not self.rewards)
         arrays = stacked(kept)
         return Played(**arrays, drawn_TN=torch.from_numpy(arrays["action_TN"]), finished={})
 

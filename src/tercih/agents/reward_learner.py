@@ -140,8 +140,12 @@ class RewardLearner:
             "reward/weight_decay": float(self.optimiser.param_groups[0]["weight_decay"]),
             "reward/labels": float(len(self)),
         }
-        ahead, self.ahead = self.ahead, {}  # told once, so that no answer is counted twice
-        return found | {f"reward/ahead_{name}": value for name, value in ahead.items()}
+        return found | self.foreseen()
+
+    def foreseen(self) -> dict[str, float]:
+        """How well the newest answers were foreseen; told once, so that none is counted twice."""
+        ahead, self.ahead = self.ahead, {}
+        return {f"reward/ahead_{name}": value for name, value in ahead.items()}
 
     def _normalise(self) -> None:
         assert self.clips is not None

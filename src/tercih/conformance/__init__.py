@@ -23,8 +23,10 @@ from tercih.conformance import (
     gail,
     grpo,
     gspo,
+    ibarz,
     ipl,
     max_ent_irl,
+    mil,
     overrides,
     pebble,
     pessimistic_mle,
@@ -71,4 +73,6 @@ PROOFS: dict[str, Callable[[Lab], Findings]] = {
     "few_shot": few_shot.prove,
     "pebble": pebble.prove,
     "request": request.prove,
+    "mil": mil.prove,
+    "ibarz": ibarz.prove,
 }

@@ -1,10 +1,10 @@
-"""A maze with a key and a door: reward 1 for going through the door with the key, and nothing else ever.
+"""A maze with a key and a door: reward 1 for standing in the door with the key, and nothing else ever.
 
 #########
-#S..#..D#      S where one begins (or anywhere else in the left room)
-#...#...#      K the key, D the door; behind it one stands at S again, without the key
+#S..#.*D#      S where one begins (or anywhere else in the left room)
+#...#...#      K the key, D the door; with the key every step out of it leads back to S, without the key
 #.......#      * the fountain: rewarded by nothing
-#..*#..K#
+#...#..K#
 #########
 """
 
@@ -15,7 +15,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-PLAN = ("#########", "#S..#..D#", "#...#...#", "#.......#", "#..*#..K#", "#########")
+PLAN = ("#########", "#S..#.*D#", "#...#...#", "#.......#", "#...#..K#", "#########")
 MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1), (0, 0))
 """Up, down, left, right, stay."""
 FREE = [(y, x) for y, row in enumerate(PLAN) for x, mark in enumerate(row) if mark != "#"]
@@ -47,10 +47,10 @@ class Maze(gymnasium.Env[NDArray[np.float32], np.int64]):
 
 def moved(cell: Cell, key: bool, action: int) -> tuple[Cell, bool, float]:
     """(cell, whether one has the key, reward) after an action; walls are not moved into."""
-    y, x = cell[0] + MOVES[action][0], cell[1] + MOVES[action][1]
-    cell = cell if PLAN[y][x] == "#" else (y, x)
     if key and cell == PLACES["D"]:
         return PLACES["S"], False, 1.0
+    y, x = cell[0] + MOVES[action][0], cell[1] + MOVES[action][1]
+    cell = cell if PLAN[y][x] == "#" else (y, x)
     return cell, key or cell == PLACES["K"], 0.0
 
 
@@ -67,21 +67,21 @@ def place(observation: NDArray[Any]) -> tuple[Cell, bool]:
 
 
 def distance(cell: Cell, key: bool) -> int:
-    """How many steps it takes to the next reward."""
+    """How many steps it takes to the next reward, that step included."""
     if key:
-        return _steps(PLACES["D"])[cell]
-    return _steps(PLACES["K"])[cell] + _steps(PLACES["D"])[PLACES["K"]]
+        return 1 + steps_to(PLACES["D"])[cell]
+    return 1 + steps_to(PLACES["K"])[cell] + steps_to(PLACES["D"])[PLACES["K"]]
 
 
 def planned(observation: NDArray[Any]) -> int:
     """The first action of a shortest way to the next reward."""
     cell, key = place(observation)
     after = [moved(cell, key, action) for action in range(len(MOVES))]
-    costs = [0 if reward else 1 + distance(near, has) for near, has, reward in after]
+    costs = [0 if reward else distance(near, has) for near, has, reward in after]
     return int(np.argmin(costs))
 
 
-def _steps(goal: Cell) -> dict[Cell, int]:
+def steps_to(goal: Cell) -> dict[Cell, int]:
     """From every cell to the goal."""
     if goal not in _KNOWN:
         found, queue = {goal: 0}, deque([goal])

@@ -10,6 +10,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+Kept = tuple[Tensor, Tensor]
+"""What an LSTM carries from step to step: its hidden numbers and its cells, each (1, B, H)."""
+
 KINDS = ("nn", "emb_lstm", "inst_lstm", "csc_lstm")
 
 
@@ -69,6 +72,20 @@ class RememberingReward(nn.Module):
         if self.kind == "emb_lstm":
             reward_BT = reward_BT.diff(dim=1, prepend=torch.zeros_like(reward_BT[:, :1]))
         return Remembered(reward_BT=reward_BT, hidden_BTH=hidden_BTH)
+
+    @torch.no_grad()
+    def advance(self, step_BO: Tensor, kept: Kept | None) -> tuple[Tensor, Tensor, Kept]:
+        """One step of B episodes, for who acts on it: (reward_B, hidden_BH, what to give with the next step). `kept` is
+        None before the first. A ValueError where nothing is remembered."""
+        if self.memory is None:
+            raise ValueError("nn remembers nothing: use its reward as one of single steps")
+        embedded_BTE = self.embed(step_BO[:, None])
+        hidden_BTH, after = self.memory(embedded_BTE, kept)
+        read = torch.cat([hidden_BTH, embedded_BTE], 2) if self.kind == "csc_lstm" else hidden_BTH
+        reward_B = self.head(read)[:, 0, 0]
+        if self.kind == "emb_lstm" and kept is not None:
+            reward_B = reward_B - self.head(kept[0][0])[:, 0]
+        return reward_B, hidden_BTH[:, 0], after
 
 
 def return_loss(reward_BT: Tensor, return_B: Tensor) -> Tensor:

@@ -1,0 +1,145 @@
+"""Proof of rewards that remember: a room whose treasure is worth something only in the second half of an episode."""
+
+from dataclasses import dataclass
+from math import log10
+from statistics import mean
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tercih.conformance.checks import Findings, above_zero, at_least, at_most, every
+from tercih.conformance.lab import Lab, generator
+from tercih.environments.rooms import walks
+from tercih.models.remembering import RememberingReward, return_loss
+
+STEPS, HELD = 16, 300
+Data = tuple[Tensor, Tensor]
+"""Walks as rewards read them, (B, T, O), and what each step was truly worth, (B, T)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Errors:
+    """Squared errors on unseen walks, divided by the variance: knowing nothing comes to 1."""
+
+    of_returns: float
+    of_steps: float
+
+
+def prove(lab: Lab, method: type[RememberingReward] = RememberingReward) -> Findings:
+    updates, seeds = lab.of(quick=200, full=300), range(lab.seed, lab.seed + lab.of(quick=3, full=5))
+    models = {kind: [fitted(method, kind, seed, updates) for seed in seeds] for kind in ("nn", "emb_lstm", "csc_lstm")}
+    found = {
+        kind: [errors(model, unseen("timer", seed)) for model, seed in zip(of_kind, seeds, strict=True)]
+        for kind, of_kind in models.items()
+    }
+    shuffled = errors(fitted(method, "csc_lstm", lab.seed, updates, shuffled=True), unseen("timer", lab.seed))
+    csc = mean(each.of_returns for each in found["csc_lstm"])
+    forgetful = [
+        errors(model, unseen("timer", seed), forgets=True).of_returns
+        for model, seed in zip(models["csc_lstm"], seeds, strict=True)
+    ]
+    return Findings(
+        identity=every(
+            at_most("|reward of a step − the LSTM written out|", loop_difference(method), 1e-5),
+            at_most("|the same − step by step, as an agent hears it|", step_difference(method), 1e-5),
+        ),
+        ordering=every(
+            above_zero("log10 error of returns, nn − csc_lstm", lead(found, "nn", "csc_lstm", "of_returns")),
+            above_zero("log10 error of steps, emb_lstm − csc_lstm", lead(found, "emb_lstm", "csc_lstm", "of_steps")),
+            *([above_zero("that of returns, nn − emb_lstm", lead(found, "nn", "emb_lstm", "of_returns"))] * lab.full),
+        ),
+        negative_control=at_least(
+            "error of returns, shuffled among walks", shuffled.of_returns, 0.7, f"{csc:.3f} with true ones"
+        ),
+        ablation=at_least(
+            "error of returns, memory reset before every step", mean(forgetful), 0.3, f"{csc:.3f} with it"
+        ),
+    )
+
+
+def lead(found: dict[str, list[Errors]], worse: str, better: str, which: str) -> list[float]:
+    """One a seed; in powers of ten, since errors are so far apart."""
+    return [log10(getattr(a, which) / getattr(b, which)) for a, b in zip(found[worse], found[better], strict=True)]
+
+
+def fitted(
+    method: type[RememberingReward], kind: str, seed: int, updates: int, *, room: str = "timer", steps: int = STEPS,
+    lr: float = 0.02, count: int = 800, shuffled: bool = False,
+) -> RememberingReward:  # fmt: skip
+    """On `count` walks and their returns; `shuffled`: each has the return of another."""
+    step_BTO, reward_BT = walked(room, count, steps, seed)
+    return_B, dice = reward_BT.sum(1), generator(seed, 21)
+    if shuffled:
+        return_B = return_B[torch.randperm(len(return_B), generator=dice)]
+    model = method(2, kind, dropout=0.0, seed=seed)
+    optimiser = torch.optim.Adam(model.parameters(), lr=lr)
+    decay = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.1, updates)
+    for _ in range(updates):
+        row_B = torch.randint(len(return_B), (50,), generator=dice)
+        optimiser.zero_grad()
+        return_loss(model(step_BTO[row_B]).reward_BT, return_B[row_B]).backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        decay.step()
+    return model.eval()
+
+
+def walked(room: str, count: int, steps: int, seed: int) -> Data:
+    position_BT2, reward_BT, _ = walks(room, count, steps, seed)
+    return torch.from_numpy(position_BT2).float() * 2 - 1, torch.from_numpy(reward_BT).float()
+
+
+def unseen(room: str, seed: int, steps: int = STEPS) -> Data:
+    return walked(room, HELD, steps, 1000 + seed)
+
+
+@torch.no_grad()
+def errors(model: RememberingReward, data: Data, *, forgets: bool = False) -> Errors:
+    """`forgets`: every step is the first one to its memory."""
+    step_BTO, true_BT = data
+    read_BTO = step_BTO.flatten(0, 1)[:, None] if forgets else step_BTO
+    reward_BT = model(read_BTO).reward_BT.view_as(true_BT)
+    return Errors(
+        of_returns=float(return_loss(reward_BT, true_BT.sum(1)) / true_BT.sum(1).var()),
+        of_steps=float((reward_BT - true_BT).square().mean() / true_BT.var()),
+    )
+
+
+def loop_difference(method: type[RememberingReward]) -> float:
+    """Gates and cells written out (Hochreiter & Schmidhuber 1997, with forget gates), and what is read off them."""
+    step_BTO = torch.randn(3, 5, 2, generator=generator(22))
+    worst = 0.0
+    for kind in ("emb_lstm", "inst_lstm", "csc_lstm"):
+        model = method(2, kind).eval()
+        weights = {name: value.detach().double().numpy() for name, value in model.memory.named_parameters()}  # type: ignore[union-attr]
+        found_BT = model(step_BTO).reward_BT.detach()
+        for b, step_TO in enumerate(step_BTO):
+            h_H, c_H, before = np.zeros(2), np.zeros(2), 0.0
+            for t, step_O in enumerate(step_TO):
+                e_E = model.embed(step_O[None])[0].detach()
+                gates = (
+                    weights["weight_ih_l0"] @ e_E.double().numpy() + weights["bias_ih_l0"]
+                    + weights["weight_hh_l0"] @ h_H + weights["bias_hh_l0"]
+                )  # fmt: skip
+                keep_in, forget, out = (1 / (1 + np.exp(-gates[part : part + 2])) for part in (0, 2, 6))
+                c_H = forget * c_H + keep_in * np.tanh(gates[4:6])
+                h_H = out * np.tanh(c_H)
+                remembered_H = torch.from_numpy(h_H).float()
+                read = torch.cat([remembered_H, e_E]) if kind == "csc_lstm" else remembered_H
+                worth = float(model.head(read).detach())
+                expected = worth - before if kind == "emb_lstm" and t else worth
+                before = worth
+                worst = max(worst, abs(float(found_BT[b, t]) - expected))
+    return worst
+
+
+def step_difference(method: type[RememberingReward]) -> float:
+    step_BTO = torch.randn(3, 5, 2, generator=generator(23))
+    worst, kept = 0.0, None
+    model = method(2, "csc_lstm").eval()
+    whole_BT = model(step_BTO).reward_BT.detach()
+    for t in range(step_BTO.shape[1]):
+        reward_B, _, kept = model.advance(step_BTO[:, t], kept)
+        worst = max(worst, float((reward_B - whole_BT[:, t]).abs().max()))
+    return worst
