@@ -6,6 +6,7 @@ reward. With `--ask` people judge, while the agent goes on training. A clip is a
 """
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from tercih.agents.evaluate import episodes
 from tercih.agents.ppo import PPO
 from tercih.agents.reward_learner import RewardLearning
 from tercih.data.steps import Steps
-from tercih.environments.backflip import HOPPER, TURN, Attempt, attempt, flights, standing, tilt, touches
+from tercih.environments.backflip import HOPPER, TURN, Attempt, attempt, tilt, touches
 from tercih.evaluation.intervals import wilson
 from tercih.feedback.simulated import Control
 from tercih.feedback.teachers import Teacher
@@ -38,8 +39,9 @@ LOOP = ControlSettings(
     copies=8,
     length=4 * STEPS,
     clip_seconds=None,
-    schedule=Schedule(labels=900, first=0.15, decay=0.5),
-    reward=RewardLearning(updates=60),
+    schedule=Schedule(labels=900, first=0.12, decay=0.4),
+    rule="bald",
+    reward=RewardLearning(updates=60, adapt=False),  # more decay would smooth away where to land
     method=PPO(minibatch=250),
     optimisation=Optimisation(lr=3e-4, eps=1e-5, max_norm=0.5),
 )
@@ -99,23 +101,26 @@ def main(config: Backflip) -> dict[str, Any]:
 
 
 def judged(steps: Steps) -> float:
-    """How good a clip looks to the scripted judge: the more of a whole turn in the air and the higher above the ground
-    the better, then the longer and the stiller it stands; to lie on the ground, or to touch it with anything but the
-    foot, is bad."""
+    """How good a clip looks to the scripted judge: the further it turns over in one flight (and a little, the higher)
+    the better; once it has landed from nearly a whole turn, the longer it is calm, upright and high on its foot. The
+    weakest sign is that it turns backwards at all; what touches the ground with anything but the foot is worse."""
     seen_SO = np.concatenate([steps.observations[:1], steps.following])
     touch_S, foot_S = touches(seen_SO)
-    score, landed = 0.0, len(seen_SO)
-    for start, end in flights(touch_S):
-        turned = min(max(float(seen_SO[start, 1] - seen_SO[end, 1]), 0.0), TURN) / TURN
-        height = float(np.clip(seen_SO[start : end + 1, 0].mean(), 0.0, 1.5))
-        score = max(score, turned * height)
-        if turned > 0.9:
-            landed = min(landed, end)
-    after_SO = seen_SO[landed:]
-    still_S = np.exp(-((after_SO[:, 7] / 3) ** 2) - (after_SO[:, 5] / 1.5) ** 2)
-    upright_S = np.exp(-((tilt(after_SO) / 0.5) ** 2)) * standing(after_SO, foot_S[landed:])
-    score += float((upright_S * (1 + still_S)).sum()) / STEPS * 4
-    return 10 * score - 2 * float((~foot_S).mean())
+    turned, landed = 0.0, len(seen_SO)
+    for start, end in pairwise([0, *np.flatnonzero(touch_S).tolist(), len(seen_SO) - 1]):
+        if end - start > 1:
+            flight_SO = seen_SO[start : end + 1]
+            turn = min(max(0.0, float(seen_SO[start, 1] - flight_SO[:, 1].min())), TURN)
+            turned = max(turned, turn**2 / TURN * min(float(flight_SO[:, 0].mean()), 1.2))
+            if turn > 0.9 * TURN and touch_S[end]:
+                landed = min(landed, end)
+    before_SO, after_SO, foot_A = seen_SO[:landed], seen_SO[landed:], foot_S[landed:]
+    spin_A = np.abs(after_SO[:, 7])
+    calm_A = np.clip(1 - spin_A / 12, 0, 1) * foot_A
+    still_A = 0.5 + 0.5 * np.exp(-((spin_A / 3) ** 2) - (after_SO[:, 5] / 1.5) ** 2)
+    upright_A = np.exp(-((tilt(after_SO) / 0.6) ** 2)) * np.clip((after_SO[:, 0] - 0.6) / 0.5, 0, 1)
+    stands = 0.15 * calm_A + 0.4 * upright_A * still_A * (0.5 + 0.5 * foot_A) - 0.03 * ~foot_A
+    return turned + float(stands.sum()) - 0.003 * float(before_SO[:, 7].sum()) - 0.02 * float((~foot_S).sum())
 
 
 def attempts(run: Run, seed: int, count: int = 10) -> list[Attempt]:
