@@ -41,7 +41,7 @@ LOOP = ControlSettings(
     clip_seconds=None,
     schedule=Schedule(labels=900, first=0.12, decay=0.4),
     rule="bald",
-    reward=RewardLearning(updates=60, adapt=False),  # more decay would smooth away where to land
+    reward=RewardLearning(updates=60, adapt=False),  # adapted, decay ran to its bound
     method=PPO(minibatch=250),
     optimisation=Optimisation(lr=3e-4, eps=1e-5, max_norm=0.5),
 )
