@@ -111,13 +111,15 @@ def visitor(chromium: Any, site: Site) -> Iterator[Callable[..., Any]]:
 
 def violations(page: Any) -> list[str]:
     """What axe finds wrong with a page; it is put in past the page's own rules about scripts."""
+    page.wait_for_load_state()
     page.evaluate(AXE)
     found = page.evaluate("async () => (await axe.run()).violations")
     return [f"{each['id']}: {each['help']}: {[node['html'][:160] for node in each['nodes'][:3]]}" for each in found]
 
 
 def fits(page: Any) -> bool:
-    """Nothing sticks out sideways."""
+    """Nothing sticks out sideways, once the style sheet is there: a page has words before it has widths."""
+    page.wait_for_load_state()
     return bool(page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"))
 
 
