@@ -20,9 +20,15 @@ from tercih.recipes.control_run import AHEAD, check_ask, conclude, learn_from_cl
 TASKS: dict[str, dict[str, Any]] = {
     "HalfCheetah-v5": {"length": 128, "method": PPO(gamma=0.98, lam=0.92), "deviation": 0.3},
     "Pendulum-v1": {"method": PPO(gamma=0.9), "optimisation": Optimisation(lr=1e-3, eps=1e-5, max_norm=0.5)},
-    "Swimmer-v5": {"method": PPO(gamma=0.9999)},
+    "Swimmer-v5": {
+        "copies": 4,
+        "length": 1024,
+        "method": PPO(gamma=0.9999, lam=0.98, minibatch=256),
+        "optimisation": Optimisation(lr=6e-4, eps=1e-5, max_norm=0.5),
+    },
 }
-"""What differs from the usual settings, by environment. The discounts are those of RL Baselines3 Zoo's tuned PPO."""
+"""What differs from the usual settings, by environment. The discounts, and all of Swimmer's, are those of RL Baselines3
+Zoo's tuned PPO."""
 
 TINY = ControlSettings(
     steps=2048, copies=4, length=128, schedule=Schedule(labels=24), method=PPO(epochs=2),
