@@ -18,7 +18,7 @@ from transformers import (
     Qwen2Config,
 )
 
-from tercih.batches import Pairs, Rankings, Rollout, Tokens
+from tercih.batches import Pairs, Rankings, Rollout, Thumbs, Tokens
 from tercih.models.load import from_config
 
 VOCABULARY = 31
@@ -124,6 +124,16 @@ def random_rankings(sizes: Sequence[int] = (2, 4, 3, 4, 2), seed: int = 0) -> Ra
         orders.append(order + [-1] * (max(sizes) - size))
         start += size
     return Rankings(tokens=random_tokens(sizes, seed), order_row_NK=torch.tensor(orders))
+
+
+def random_thumbs(samples: Sequence[int], seed: int = 0, dtype: torch.dtype = torch.float64) -> Thumbs:
+    """`samples[p]` responses to prompt p, each as good as it happens to be."""
+    generator = torch.Generator().manual_seed(seed)
+    return Thumbs(
+        tokens=random_tokens(samples, seed, holes=True),
+        good_B=torch.rand(sum(samples), generator=generator, dtype=dtype),
+        weight_B=torch.rand(sum(samples), generator=generator, dtype=dtype) * 3,
+    )
 
 
 def rollout(tokens: Tokens, logp_BT: Tensor, seed: int = 0, **further: Any) -> Rollout:

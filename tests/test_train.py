@@ -11,18 +11,29 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector
 
-from small import Fixed, causal, gradients, random_pairs, random_rankings, random_tokens, rollout
+from small import Fixed, causal, gradients, random_pairs, random_rankings, random_thumbs, random_tokens, rollout
 from tercih.algorithms import METHODS
 from tercih.algorithms.bradley_terry import BradleyTerry
+from tercih.algorithms.conservative_dpo import ConservativeDPO
+from tercih.algorithms.cpo import CPO
 from tercih.algorithms.dapo import DAPO
 from tercih.algorithms.dpo import DPO
 from tercih.algorithms.dr_grpo import DrGRPO
 from tercih.algorithms.grpo import GRPO
 from tercih.algorithms.gspo import GSPO
+from tercih.algorithms.ipo import IPO
+from tercih.algorithms.kto import KTO
+from tercih.algorithms.kwise_dpo import KwiseDPO
+from tercih.algorithms.online_dpo import OnlineDPO
+from tercih.algorithms.orpo import ORPO
 from tercih.algorithms.plackett_luce import PlackettLuce
 from tercih.algorithms.ppo import PPO
 from tercih.algorithms.rloo import RLOO
+from tercih.algorithms.robust_dpo import RobustDPO
+from tercih.algorithms.rrhf import RRHF
 from tercih.algorithms.sft import SFT
+from tercih.algorithms.simpo import SimPO
+from tercih.algorithms.slic import SLiC
 from tercih.batches import Batch, Loss, Models, Term
 from tercih.method import Method
 from tercih.metrics import read_metrics
@@ -67,8 +78,56 @@ def plackett_luce(dtype: torch.dtype) -> Case:
     return PlackettLuce(), Models(policy=RewardModel(causal(KIND, dtype=dtype))), random_rankings()
 
 
+def of_pairs(method: Method, dtype: torch.dtype) -> Case:
+    return method, policy_models(dtype), random_pairs(6, dtype=dtype)
+
+
 def dpo(dtype: torch.dtype) -> Case:
-    return DPO(label_smoothing=0.1), policy_models(dtype), random_pairs(6, dtype=dtype)
+    return of_pairs(DPO(divergence="js"), dtype)
+
+
+def conservative_dpo(dtype: torch.dtype) -> Case:
+    return of_pairs(ConservativeDPO(), dtype)
+
+
+def robust_dpo(dtype: torch.dtype) -> Case:
+    return of_pairs(RobustDPO(), dtype)
+
+
+def ipo(dtype: torch.dtype) -> Case:
+    return of_pairs(IPO(tau=0.5), dtype)
+
+
+def ipo_per_token(dtype: torch.dtype) -> Case:
+    return of_pairs(IPO(tau=0.5, per_token=True), dtype)
+
+
+def cpo(dtype: torch.dtype) -> Case:
+    return of_pairs(CPO(), dtype)
+
+
+def simpo(dtype: torch.dtype) -> Case:
+    return of_pairs(SimPO(), dtype)
+
+
+def orpo(dtype: torch.dtype) -> Case:
+    return of_pairs(ORPO(), dtype)
+
+
+def slic(dtype: torch.dtype) -> Case:
+    return of_pairs(SLiC(), dtype)
+
+
+def kwise_dpo(dtype: torch.dtype) -> Case:
+    return KwiseDPO(), policy_models(dtype), random_rankings()
+
+
+def rrhf(dtype: torch.dtype) -> Case:
+    return RRHF(), policy_models(dtype), random_rankings()
+
+
+def kto(dtype: torch.dtype) -> Case:
+    return KTO(undesirable=1.3), policy_models(dtype), random_thumbs([1, 2, 3, 1, 1, 2], dtype=dtype)
 
 
 def ppo(dtype: torch.dtype) -> Case:
@@ -112,12 +171,17 @@ def dapo(dtype: torch.dtype) -> Case:
     return grouped(DAPO(minibatches=1), dtype, flat=True)
 
 
+def online_dpo(dtype: torch.dtype) -> Case:
+    return grouped(OnlineDPO(), dtype)
+
+
 def gspo(dtype: torch.dtype) -> Case:
     return grouped(GSPO(kl_coef=0.5, clip_low=0.1, clip_high=0.15, minibatches=1), dtype)
 
 
 CASES: tuple[Callable[[torch.dtype], Case], ...] = (
-    sft, bradley_terry, davidson, plackett_luce, dpo, ppo, ppo_ptx, rloo, grpo, dr_grpo, dapo, gspo,
+    sft, bradley_terry, davidson, plackett_luce, ppo, ppo_ptx, rloo, grpo, dr_grpo, dapo, gspo, dpo, conservative_dpo,
+    robust_dpo, ipo, ipo_per_token, kwise_dpo, online_dpo, kto, cpo, simpo, orpo, slic, rrhf,
 )  # fmt: skip
 
 
@@ -168,6 +232,8 @@ def of_64_rows(name: str, dtype: torch.dtype) -> Case:
         return method, models, random_pairs(31, dtype=dtype)  # 4 + 30 · 2 rows
     if method.learns_from == "rankings":
         return method, models, random_rankings([4, 3, 5] * 5 + [4])
+    if method.learns_from == "thumbs":
+        return method, models, random_thumbs([4, 3, 5] * 5 + [4], dtype=dtype)
     made = random_tokens([4, 3, 5] * 5 + [4] if method.needs_groups else [1] * 64, holes=True)
     noise_BT = torch.randn(made.loss_mask_BT.shape, dtype=dtype, generator=torch.Generator().manual_seed(3)) * 0.3
     logp_BT = models.policy(made).logp_BT.detach() + torch.where(made.loss_mask_BT, noise_BT, 0.0)

@@ -236,6 +236,22 @@ class Pairs(Batch):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Thumbs(Batch):
+    """Responses judged one by one: `good_B` is the chance that each is good. `reference_logp_B` as in `Pairs`;
+    `zero_B` is the log-ratio from which a method counts gains and losses, where it has one."""
+
+    rows_alone = True
+
+    good_B: Tensor
+    weight_B: Tensor
+    reference_logp_B: Tensor | None = None
+    zero_B: Tensor | None = None
+
+    def units(self) -> dict[str, Tensor]:
+        return Batch.units(self) | {"thumbs": self.weight_B.sum()}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Segments(AnyBatch):
     """Clips of behaviour, up to T steps each: O numbers (or categories) of what was observed and A of what was done.
     `mask_BT` is False behind the end of a shorter one."""
@@ -297,9 +313,19 @@ class SegmentPairs(AnyBatch):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rankings(Batch):
-    """Orders of K rows each, best first: `order_row_NK[n, 0]` is the row that rater n put first; -1 pads short ones."""
+    """Orders of K rows each, best first: `order_row_NK[n, 0]` is the row that rater n put first; -1 pads short ones.
+    `reference_logp_B` as in `Pairs`."""
 
     order_row_NK: Tensor
+    reference_logp_B: Tensor | None = None
+
+    @property
+    def real_NK(self) -> Tensor:
+        return self.order_row_NK >= 0
+
+    def ordered(self, x_B: Tensor) -> Tensor:
+        """What belongs to every row, in the order of the rankings; anything outside `real_NK`. Shape (N, K)."""
+        return x_B[self.order_row_NK.clamp(min=0)]
 
     def units(self) -> dict[str, Tensor]:
         return Batch.units(self) | {"rankings": torch.tensor(len(self.order_row_NK))}

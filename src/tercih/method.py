@@ -4,17 +4,23 @@ A method is a frozen dataclass whose fields are its whole configuration. It answ
 `tercih.train` asks them without ever knowing which method it holds.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from tercih.batches import AnyBatch, Batch, Compared, Loss, Models, Rollout
+from tercih.batches import AnyBatch, Batch, Compared, Loss, Models, Pairs, Rankings, Rollout, Term, Thumbs
+from tercih.divergences import implied_slope
+from tercih.ops import chance_of_first, mean_of, row_sum
 
 State = Mapping[str, Any]
 """What lives between steps (a KL coefficient, running moments): numbers and tensors, saved with every checkpoint."""
+
+
+Source = Literal["demonstrations", "pairs", "rankings", "thumbs", "rollouts"]
 
 
 class Method:
@@ -26,7 +32,7 @@ class Method:
 
     __slots__ = ()
     trains: ClassVar[Literal["policy", "reward_model"]] = "policy"
-    learns_from: ClassVar[Literal["demonstrations", "pairs", "rankings", "rollouts"]] = "demonstrations"
+    learns_from: ClassVar[Source] = "demonstrations"
     needs_values: ClassVar[bool] = False
     needs_groups: ClassVar[bool] = False
 
@@ -61,6 +67,93 @@ def check(method: Method, name: str, *, at_least_0: Sequence[str] = (), above_0:
     for field in above_0:
         if not getattr(method, field) > 0:
             raise ValueError(f"{name}.{field} must be > 0, got {getattr(method, field)}")
+
+
+J = TypeVar("J", Pairs, Rankings, Thumbs)
+
+
+def with_reference(batch: J, models: Models) -> J:
+    """The same with log π0 of its whole responses."""
+    logp_BT = models.reference_logp(batch.tokens)
+    return replace(batch, reference_logp_B=row_sum(logp_BT, batch.tokens.loss_mask_BT))
+
+
+def log_ratio(logp_BT: Tensor, batch: Pairs | Rankings | Thumbs) -> Tensor:
+    """log(π/π0) of whole responses, shape (B,)."""
+    assert batch.reference_logp_B is not None
+    return row_sum(logp_BT, batch.tokens.loss_mask_BT) - batch.reference_logp_B
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PairMethod(Method):
+    """What DPO and its kin share: `worth` of every response takes the place of a reward model's score, and `compared`
+    says what a comparison of two of them costs. Both are the paper's; the rest is the same everywhere.
+
+    A label is the chance that the first response is the better one, be it of one rater, a tie (a half), or a consensus;
+    what a paper writes of hard labels is taken in the mean over it.
+    """
+
+    learns_from: ClassVar[Source] = "pairs"
+
+    @torch.no_grad()
+    def batches(self, data: Any, models: Models, _state: State) -> Iterator[Pairs]:
+        yield with_reference(data, models) if self.needs_reference else data
+
+    def worth(self, logp_BT: Tensor, batch: Pairs) -> Tensor:
+        """Shape (B,)."""
+        raise NotImplementedError
+
+    def compared(self, difference_N: Tensor, chance_N: Tensor) -> Tensor:
+        """What it costs that worths differ by `difference_N`, where `chance_N` is that of the first response to be
+        better. Shape (N,)."""
+        raise NotImplementedError
+
+    def beside(self, logp_BT: Tensor, batch: Pairs) -> dict[str, Term]:
+        """What else is in the loss."""
+        return {}
+
+    def loss(self, policy: nn.Module, batch: Pairs) -> Loss:
+        logp_BT = policy(batch.tokens).logp_BT
+        worth_B, chance_N = self.worth(logp_BT, batch), chance_of_first(batch.target_N3)
+        difference_N = worth_B[batch.first_row_N] - worth_B[batch.second_row_N]
+        loss_N = self.compared(difference_N, chance_N)
+        sign_N = (chance_N - 0.5).sign()
+        moved_B = log_ratio(logp_BT, batch) if self.needs_reference else row_sum(logp_BT, batch.tokens.loss_mask_BT)
+        first_N, second_N = moved_B[batch.first_row_N], moved_B[batch.second_row_N]
+        return Loss(
+            terms={
+                "preference": Term((batch.weight_N * loss_N).sum(), per="comparisons"),
+                **self.beside(logp_BT, batch),
+            },
+            metrics={
+                "accuracy": mean_of((difference_N * sign_N > 0).float(), sign_N != 0),
+                "margin": mean_of(difference_N * sign_N),
+                # Of π, or of π/π0. Both may fall while the margin grows; only their difference is trained.
+                "chosen_log_ratio": mean_of(torch.where(sign_N >= 0, first_N, second_N)),
+                "rejected_log_ratio": mean_of(torch.where(sign_N >= 0, second_N, first_N)),
+            },
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImpliedReward(PairMethod):
+    """Those of them that read the reward off the policy: r(y) = β f'(π(y)/π0(y)) up to a constant of the prompt, where
+    π is the optimum of E[r] − β D_f(π‖π0). With the reverse KL that is β log(π/π0) (Rafailov et al. 2023, eq. 5); for
+    other divergences see Wang et al. 2024 (arXiv:2309.16240, theorem 1).
+    """
+
+    needs_reference = True
+
+    beta: float = 0.1
+    divergence: str = "reverse_kl"
+
+    def __post_init__(self) -> None:
+        name = re.sub("(?<=[a-z])(?=[A-Z])", "_", type(self).__name__).lower()
+        check(self, name, above_0=("beta",))
+        implied_slope(self.divergence, f"{name}.divergence")
+
+    def worth(self, logp_BT: Tensor, batch: Pairs) -> Tensor:
+        return self.beta * implied_slope(self.divergence)(log_ratio(logp_BT, batch))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

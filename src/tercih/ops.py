@@ -5,8 +5,9 @@ Shape suffixes as in `tercih.batches`. A `mask` is boolean and of the same shape
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
-from tercih.batches import Compared, Mean
+from tercih.batches import Compared, Mean, Pairs
 
 
 def total(x: Tensor, mask: Tensor) -> Tensor:
@@ -34,6 +35,35 @@ def row_sum(x_BT: Tensor, mask_BT: Tensor) -> Tensor:
 def row_mean(x_BT: Tensor, mask_BT: Tensor) -> Tensor:
     """Mean over the tokens of every response, shape (B,)."""
     return row_sum(x_BT, mask_BT) / mask_BT.sum(1).clamp(min=1)
+
+
+def chance_of_first(target_N3: Tensor) -> Tensor:
+    """That the first of two is the better one, shape (N,); a tie counts half for either side."""
+    return target_N3[:, 0] + target_N3[:, 2] / 2
+
+
+def logistic_loss(difference_N: Tensor, chance_N: Tensor) -> Tensor:
+    """Cross-entropy of σ(difference) with how likely the first of two is the better one, shape (N,)."""
+    return -chance_N * logsigmoid(difference_N) - (1 - chance_N) * logsigmoid(-difference_N)
+
+
+def of_better(x_B: Tensor, batch: Pairs) -> Tensor:
+    """What `x_B` is for the better of two responses: its mean where the label is soft. Shape (N,)."""
+    chance_N = chance_of_first(batch.target_N3)
+    return chance_N * x_B[batch.first_row_N] + (1 - chance_N) * x_B[batch.second_row_N]
+
+
+def plackett_luce_loss(score_NK: Tensor, real_NK: Tensor, places: int) -> Tensor:
+    """-log P(order) = -Σ_k log( e^{s_k} / Σ_{l >= k} e^{s_l} ) over the first `places` places, shape (N,).
+
+    `score_NK` is sorted best first. With `places=1` it is the best-of-K softmax of Ziegler et al. 2019, eq. 1.
+    """
+    score_NK = torch.where(real_NK, score_NK, -1e30)  # finite: infinities have no gradient
+    rest_NK = score_NK.flip(1).logcumsumexp(1).flip(1)  # log Σ_{l >= k} e^{s_l}
+    last_N1 = real_NK.sum(1, keepdim=True) - 1  # the last place is decided by the others
+    place_K = torch.arange(score_NK.shape[1], device=score_NK.device)
+    counts_NK = (place_K < last_N1) & (place_K < places)
+    return -torch.where(counts_NK, score_NK - rest_NK, 0.0).sum(1)
 
 
 def group_size(group_B: Tensor) -> Tensor:

@@ -103,7 +103,7 @@ def test_data_sets(shelf: Path, spec: str, error: str) -> None:
         (["--method.betta", "3"], r"Unrecognized options: --method\.betta.*--method\.beta"),
         (["--method.beta", "0"], r"dpo\.beta must be > 0, got 0"),
         (["--method.beta", "much"], r"--method\.beta: could not convert string to float"),
-        (["--method.label-smoothing", "0.5"], r"dpo\.label_smoothing must be in \[0, 0\.5\)"),
+        (["--method.divergence", "tv"], r"dpo\.divergence='tv' has no closed form"),
         (["--optimisation.lr", "-1"], r"optimisation\.lr must be > 0, got -1"),
         (["--rows", "0"], r"rows must be >= 1, got 0"),
         (["--seed", "-1"], r"seed must be >= 0, got -1"),

@@ -3,24 +3,11 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from tercih.batches import Loss, Rankings, Term
 from tercih.method import Method
-from tercih.ops import mean_of
-
-
-def plackett_luce_loss(score_NK: Tensor, real_NK: Tensor, places: int) -> Tensor:
-    """-log P(order) = -Σ_k log( e^{s_k} / Σ_{l >= k} e^{s_l} ) over the first `places` places, shape (N,).
-
-    `score_NK` is sorted best first. With `places=1` it is the best-of-K softmax of Ziegler et al. 2019, eq. 1.
-    """
-    score_NK = torch.where(real_NK, score_NK, -1e30)  # finite: infinities have no gradient
-    rest_NK = score_NK.flip(1).logcumsumexp(1).flip(1)  # log Σ_{l >= k} e^{s_l}
-    last_N1 = real_NK.sum(1, keepdim=True) - 1  # the last place is decided by the others
-    place_K = torch.arange(score_NK.shape[1], device=score_NK.device)
-    counts_NK = (place_K < last_N1) & (place_K < places)
-    return -torch.where(counts_NK, score_NK - rest_NK, 0.0).sum(1)
+from tercih.ops import mean_of, plackett_luce_loss
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,8 +25,7 @@ class PlackettLuce(Method):
 
     def loss(self, scorer: nn.Module, batch: Rankings) -> Loss:
         score_B = scorer(batch.tokens)
-        real_NK = batch.order_row_NK >= 0
-        score_NK = score_B[batch.order_row_NK.clamp(min=0)]
+        real_NK, score_NK = batch.real_NK, batch.ordered(score_B)
         loss_N = plackett_luce_loss(score_NK, real_NK, self.places or score_NK.shape[1])
         best_N = torch.where(real_NK, score_NK, -torch.inf).argmax(1) == 0
         return Loss(

@@ -20,17 +20,18 @@ from tercih.models.language_model import LanguageModel, Reference
 from tercih.models.load import LoRA, add_lora, load_causal, load_policy, load_reward_model
 from tercih.models.reward_model import RewardModel
 from tercih.progress import console
-from tercih.records import Comparison, Consensus, Demonstration, Ranking, Text
+from tercih.records import Comparison, Consensus, Demonstration, Ranking, Text, Thumb
 from tercih.rewards import Combiner, FunctionReward, LearnedReward, Overlong, RewardSource
 from tercih.rollout.sampler import Rollouts, sample_items
 from tercih.sources import Record, load
 from tercih.sources.columns import UNKNOWN
 from tercih.train import Data
 
-KINDS: dict[str, tuple[type, Callable[..., Batch], str]] = {
+KINDS: dict[str, tuple[type | tuple[type, ...], Callable[..., Batch], str]] = {
     "demonstrations": (Demonstration, collate.demonstrations, "prompt and completion, or messages"),
     "pairs": (Comparison, collate.pairs, "prompt, chosen and rejected"),
     "rankings": (Ranking, collate.rankings, "prompt, completions and order"),
+    "thumbs": ((Thumb, Comparison), collate.thumbs, "prompt, completion and label, or pairs"),
 }
 TRIED = 4  # prompts answered and scored before a run begins, so that a reward that cannot be used is said at once
 

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tercih.batches import Batch, Pairs, Rankings, Tokens
+from tercih.batches import Batch, Pairs, Rankings, Thumbs, Tokens
 from tercih.data.tokenize import ContextError, Encoded, TokenError, Tokenizer
 from tercih.progress import console
-from tercih.records import Comparison, Consensus, Content, Demonstration, Ranking, Text
+from tercih.records import Comparison, Consensus, Content, Demonstration, Ranking, Text, Thumb
 
 
 def collate(rows: Sequence[Encoded]) -> Tokens:
@@ -62,6 +62,23 @@ def rankings(records: Sequence[Ranking], tokenizer: Tokenizer, context: int) -> 
         order.append([start + i for i in record.order] + [-1] * (K - len(record.order)))
         start += len(record.items)
     return Rankings(tokens=collate(rows), order_row_NK=torch.tensor(order))
+
+
+def thumbs(records: Sequence[Thumb | Comparison], tokenizer: Tokenizer, context: int) -> Thumbs:
+    """A row for every thumb; of a comparison both answers, each as good as its chance to be the better one."""
+    rows, good, weight = [], [], []
+    for record in records:
+        if isinstance(record, Thumb):
+            judged, counts = [(record.item, float(record.good))], 1.0
+        else:
+            belief = as_consensus(record)
+            tie = max(0.0, 1 - belief.p_a - belief.p_b) / 2
+            judged, counts = [(belief.a, belief.p_a + tie), (belief.b, belief.p_b + tie)], belief.weight
+        for item, chance in judged:
+            rows.append(encode(item, tokenizer, context))
+            good.append(chance)
+            weight.append(counts)
+    return Thumbs(tokens=collate(rows), good_B=torch.tensor(good), weight_B=torch.tensor(weight))
 
 
 def all_pairs(records: Sequence[Ranking], tokenizer: Tokenizer, context: int) -> Pairs:

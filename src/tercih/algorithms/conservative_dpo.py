@@ -1,0 +1,30 @@
+"""Conservative DPO: labels may be wrong, so none is believed wholly (Mitchell 2023, "A note on DPO with noisy
+preferences and relationship to IPO", eq. 3)."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from tercih.method import ImpliedReward
+from tercih.ops import logistic_loss
+
+
+def smoothed(chance_N: Tensor, flipped: float) -> Tensor:
+    """A label that was turned around with the chance `flipped`, in the mean."""
+    return (1 - flipped) * chance_N + flipped * (1 - chance_N)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConservativeDPO(ImpliedReward):
+    """DPO's loss with every label moved towards its opposite. Margins no longer grow without end: of labels that always
+    agree, the optimum is σ(margin) = 1 − ε. The default ε is that of the note's example."""
+
+    flipped: float = 0.1
+
+    def __post_init__(self) -> None:
+        ImpliedReward.__post_init__(self)
+        if not 0 <= self.flipped < 0.5:
+            raise ValueError(f"conservative_dpo.flipped must be in [0, 0.5), got {self.flipped}")
+
+    def compared(self, difference_N: Tensor, chance_N: Tensor) -> Tensor:
+        return logistic_loss(difference_N, smoothed(chance_N, self.flipped))
