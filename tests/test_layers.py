@@ -12,7 +12,7 @@ import tercih
 
 HOUSE = Path(tercih.__file__).parent
 
-TENSORS = {"spans", "batches", "ops", "method"}
+TENSORS = {"spans", "batches", "ops", "divergences", "method"}
 LEARNING = TENSORS | {
     "distributed",
     "records",
@@ -39,7 +39,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "progress": set(),
     "batches": {"spans"},
     "ops": {"batches"},
-    "method": {"batches"},
+    "divergences": set(),
+    "method": {"batches", "ops", "divergences"},
     "distributed": {"batches"},
     "data": {"records", "places", "progress", "batches"},
     "models": {"spans", "places", "batches"},

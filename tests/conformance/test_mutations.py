@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from conformance.imitators import IMITATORS
+from conformance.mutants_of_pairs import PAIRS
 from conformance.mutants_of_signals import SIGNALS
 from tercih.agents.cpl import CPL, Shown
 from tercih.agents.few_shot import FewShot
@@ -236,6 +237,13 @@ def slic(margin_N: Tensor, beta: float) -> Tensor:
 
 def ipo(margin_N: Tensor, beta: float) -> Tensor:
     return (margin_N - 1 / (2 * beta)) ** 2
+
+
+class OneDivergence(DPO):
+    """The reverse KL, whatever `divergence` says."""
+
+    def worth(self, logp_BT: Tensor, batch: Pairs) -> Tensor:
+        return DPO.worth(replace(self, divergence="reverse_kl"), logp_BT, batch)
 
 
 class WithoutReference(DPO):
@@ -608,6 +616,7 @@ MUTANTS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
             "ipo": on_margins(ipo),
             "per token": on_margins(logistic, per_token=True),
             "no reference": WithoutReference,
+            "one divergence": OneDivergence,
         },
     ),
     "pebble": (pebble.prove, {"never judged anew": Unjudged, "only up to the newest": OnlyUpToTheNewest}),
@@ -634,6 +643,7 @@ MUTANTS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     ),
     **IMITATORS,
     **SIGNALS,
+    **PAIRS,
     "cpl": (cpl.prove, {"inverted": Contrarian, "undiscounted": Undiscounted, "clones": OnlyClones}),
     "ipl": (ipl.prove, {"no V(s')": ForgetsWhatFollows, "unweighed actor": UnweighedActor}),
     "preference_transformer": (

@@ -26,7 +26,7 @@ def prove(lab: Lab, method: type[DPO] = DPO) -> Findings:
             at_most("TV to π*", total_variation(aligned(world, configured, pairs, steps), target(world)), 0.01),
             at_most("|loss − log 2| before the first step", abs(first - log(2)), 1e-12),
             *(
-                at_most(f"TV to the optimum under {name}", of_divergence(world, method, name, 4 * steps), 0.01)
+                at_most(f"TV to the optimum under {name}", of_divergence(world, method, name, 2 * steps), 0.01)
                 for name in (n for n, one in DIVERGENCES.items() if one.barrier and n != "reverse_kl")
             ),
         ),
