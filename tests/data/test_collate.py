@@ -7,7 +7,7 @@ import torch
 from small import byte_pairs
 from tercih.data import collate
 from tercih.data.tokenize import Encoded, TokenError, Tokenizer
-from tercih.records import Comparison, Consensus, Demonstration, Ranking, Text
+from tercih.records import Comparison, Consensus, Demonstration, Ranking, Text, Thumb
 
 TOKENIZER = Tokenizer(byte_pairs(), "tiny")
 
@@ -113,3 +113,14 @@ def test_what_does_not_fit_is_named_or_left_out_loudly(
     assert "left out 1 of 3 records, longer than 30 tokens" in capsys.readouterr().out
     with pytest.raises(TokenError, match=r"^record 2: a completion is empty"):
         collate.fitting([record(good), record(empty)], make, TOKENIZER, 30, drop=True)
+
+
+def test_thumbs_and_what_a_comparison_says_of_its_two() -> None:
+    good = Thumb(item=text("the cat", " sat"), good=True, rater="r")
+    bad = Thumb(item=text("the cat", " ate"), good=False, rater="r")
+    pair = Consensus(a=text("hello", " you"), b=text("hello", " there"), p_a=0.6, p_b=0.2, weight=2.0)
+    batch = collate.thumbs([good, bad, pair], TOKENIZER, 64)
+    assert batch.good_B.tolist() == pytest.approx([1.0, 0.0, 0.7, 0.3])
+    assert batch.weight_B.tolist() == [1.0, 1.0, 2.0, 2.0]
+    assert batch.tokens.prompt_of_B.tolist() == [0, 0, 1, 1]
+    assert float(batch.units()["thumbs"]) == 6

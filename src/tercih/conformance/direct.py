@@ -82,13 +82,10 @@ def gains_nothing(lab: Lab, method: Method, steps: int, noise: Noise = _as_they_
     for world in lab.worlds:
         pairs = noise(population(world))
         turned = shuffled(pairs, generator(*world.key, 32))
-        nothing_said = replace(
-            pairs, target_N3=torch.tensor([[0.5, 0.5, 0.0]]).to(pairs.target_N3).expand(len(turned.weight_N), 3)
-        )
-        found, chance, by_chance = (
-            world.gain(aligned(world, method, each, steps)) for each in (pairs, nothing_said, turned)
-        )
-        real, control = real + found - chance, control + by_chance - chance
+        blank = replace(pairs, target_N3=torch.zeros_like(pairs.target_N3).index_fill(1, torch.tensor([0, 1]), 0.5))
+        found, by_lot = (world.gain(aligned(world, method, each, steps)) for each in (pairs, turned))
+        chance = 0.0 if method.needs_reference else world.gain(aligned(world, method, blank, steps))
+        real, control = real + found - chance, control + by_lot - chance
     if real <= 0:
         return Check(False, "gain in true reward, real labels", real, "> 0")
     return at_most("|gain in true reward|, shuffled / real labels", abs(control) / real, 0.2)
