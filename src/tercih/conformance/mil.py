@@ -1,5 +1,5 @@
-"""Proof of rewards that remember: a room whose treasure is poisoned in the first half of an
-episode; with `full` the other rooms too, and an agent."""
+"""Proof of rewards that remember: a room whose treasure is poisoned in the first half of an episode; with `full` the
+other rooms too, and an agent."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
