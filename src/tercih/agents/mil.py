@@ -69,7 +69,7 @@ class InRooms:
             earned += reward_B
             hidden_BH: Tensor | None = None
             if self.reward is not None:
-                learned_B, hidden_BH, kept = self.reward.advance(_read(position_B2), kept)
+                learned_B, hidden_BH, kept = self.reward.advance(read(position_B2), kept)
                 reward_B = learned_B.numpy()
             following_BO = self._seen(position_B2, hidden_BH)
             if learns:
@@ -89,19 +89,19 @@ class InRooms:
 
     def _seen(self, position_B2: Array, hidden_BH: Tensor | None) -> Tensor:
         """(B, O): before the first step nothing is remembered yet."""
-        parts = [_read(position_B2)]
+        parts = [read(position_B2)]
         if self.reward is not None:
             assert self.reward.memory is not None
             parts.append(
                 torch.zeros(len(position_B2), self.reward.memory.hidden_size) if hidden_BH is None else hidden_BH
             )
         elif self.sees == "state":
-            parts.append(torch.from_numpy(self.rooms.hidden_B[:, None]).float() / self.rooms.steps)
+            parts.append(torch.from_numpy(self.rooms.hidden_B[:, None]).float())
         return torch.cat(parts, 1)
 
 
-def _read(position_B2: Array) -> Tensor:
-    """Positions as rewards and agents read them, in [−1, 1]."""
+def read(position_B2: Array) -> Tensor:
+    """Positions as rewards and agents read them, in [−1, 1]; of any shape that ends in 2."""
     return torch.from_numpy(position_B2).float() * 2 - 1
 
 

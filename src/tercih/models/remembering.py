@@ -74,6 +74,14 @@ class RememberingReward(nn.Module):
         return Remembered(reward_BT=reward_BT, hidden_BTH=hidden_BTH)
 
     @torch.no_grad()
+    def begin(self, return_B: Tensor, length_B: Tensor) -> None:
+        """Before it learns: its first guess becomes about the mean return of episodes of these lengths. From 0, the
+        first errors are so large that they may silence for good the few units by which `emb_lstm` is read."""
+        last = self.head[-1]
+        assert isinstance(last, nn.Linear)
+        last.bias.fill_(return_B.mean() if self.kind == "emb_lstm" else return_B.sum() / length_B.sum())
+
+    @torch.no_grad()
     def advance(self, step_BO: Tensor, kept: Kept | None) -> tuple[Tensor, Tensor, Kept]:
         """One step of B episodes, for who acts on it: (reward_B, hidden_BH, what to give with the next step). `kept` is
         None before the first. A ValueError where nothing is remembered."""
@@ -88,6 +96,9 @@ class RememberingReward(nn.Module):
         return reward_B, hidden_BTH[:, 0], after
 
 
-def return_loss(reward_BT: Tensor, return_B: Tensor) -> Tensor:
-    """The mean of (Σ_t r̂ − R)²."""
+def return_loss(reward_BT: Tensor, return_B: Tensor, length_B: Tensor | None = None) -> Tensor:
+    """The mean of (Σ_t r̂ − R)²; with `length_B` over the first so many steps of each, the rest being padding."""
+    if length_B is not None:
+        step_T = torch.arange(reward_BT.shape[1], device=reward_BT.device)
+        reward_BT = reward_BT.masked_fill(step_T >= length_B[:, None], 0.0)
     return (reward_BT.sum(1) - return_B).square().mean()
