@@ -129,7 +129,7 @@ def test_options(shelf: Path, options: list[str], error: str) -> None:
         (["run", "empty.py"], r"empty\.py is no recipe: it has no function main\(config: …\)"),
         (["run", "broken.py"], r"broken\.py cannot be imported: line 2: ZeroDivisionError"),
         (["run", "wrong.py"], r"wrong\.py cannot be imported: line 1: SyntaxError"),
-        (["train", "dppo", "--model", "m"], r"there is no method 'dppo': there are .*dpo, or FILE\.py:CLASS"),
+        (["train", "dppo", "--model", "m"], r"there is no method 'dppo': there are .*dpo, .*or FILE\.py:CLASS"),
         (["train", "empty.py:DPO"], r"empty\.py has no 'DPO'"),
         (["train", "nowhere.py:DPO"], r"there is no file nowhere\.py"),
         (["train", "--model", "m"], r"the method comes first"),

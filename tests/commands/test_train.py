@@ -56,12 +56,19 @@ def metrics(out: str = "out") -> list[dict[str, float]]:
         ("dpo", "pairs", "model"),
         ("bradley_terry", "pairs", "model"),
         ("plackett_luce", "rankings", "model"),
+        *(
+            (method, "pairs", "model")
+            for method in ("conservative_dpo", "robust_dpo", "ipo", "cpo", "simpo", "orpo", "slic")
+        ),
+        *((method, "rankings", "model") for method in ("kwise_dpo", "rrhf")),
+        ("kto", "thumbs", "model"),
+        ("kto", "pairs", "model"),
     ],
 )
 def test_offline_methods(shelf: Path, method: str, data: str, model: str) -> None:
     said = train(shelf, method, data, "--epochs", 6, model=model)
     rows = metrics()
-    assert f"{method} on 8 records" in said
+    assert f"{method} on {len(DATA[data])} records" in said
     assert "Next:\n  tercih " in said
     assert len(rows) == 6 * 2
     assert rows[-1]["loss"] < rows[0]["loss"]
@@ -81,11 +88,11 @@ def test_ppo_with_a_plain_function(shelf: Path) -> None:
 GROUPS = ["--reward", "rewards.py:wanted_word", "--steps", 3, "--samples", 4, "--sampling.max-new-tokens", 6]
 
 
-@pytest.mark.parametrize("method", ["rloo", "grpo", "dr_grpo", "dapo", "gspo"])
+@pytest.mark.parametrize("method", ["rloo", "grpo", "dr_grpo", "dapo", "gspo", "online_dpo"])
 def test_methods_that_compare_the_responses_to_a_prompt(shelf: Path, method: str) -> None:
     Path("rewards.py").write_text(REWARD)
     said = train(shelf, method, "prompts", *GROUPS, "--optimisation.micro-rows", 3)
-    assert f"{method} on 8 records" in said
+    assert f"{method} on {len(DATA[data])} records" in said
     rows = metrics()
     assert len(rows) == 3
     assert all(0 <= row["wanted_word"] <= 1 and 0 <= row["spread"] <= 1 for row in rows)
@@ -94,7 +101,7 @@ def test_methods_that_compare_the_responses_to_a_prompt(shelf: Path, method: str
 
 
 @pytest.mark.learns
-@pytest.mark.parametrize("method", ["rloo", "grpo", "dr_grpo", "dapo", "gspo"])
+@pytest.mark.parametrize("method", ["rloo", "grpo", "dr_grpo", "dapo", "gspo", "online_dpo"])
 def test_they_learn_what_is_rewarded_from_the_command_line(shelf: Path, method: str) -> None:
     Path("rewards.py").write_text(REWARD.replace("float(wanted in completion.split())", "-float(len(completion))"))
     options = ["--reward", "rewards.py:wanted_word", "--steps", 25, "--sampling.max-new-tokens", 6]

@@ -31,6 +31,11 @@ DATA: Mapping[str, list[dict[str, Any]]] = {
     "rankings": [
         {"prompt": f"what is {x}", "completions": [" bad", f" good {x}", " no no"], "order": [1, 0, 2]} for x in LETTERS
     ],
+    "thumbs": [
+        {"prompt": f"what is {x}", "completion": completion, "label": good}
+        for x in LETTERS
+        for completion, good in ((f" good {x}", True), (" bad", False))
+    ],
     "prompts": [{"prompt": f"what is {x}", "wanted": x} for x in LETTERS],
     "messages": [
         {"messages": [{"role": "user", "content": f"what is {x}"}, {"role": "assistant", "content": f"good {x}"}]}
