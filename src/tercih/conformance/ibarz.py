@@ -30,10 +30,10 @@ from tercih.evaluation.parting import Milestone, parted_from_answers, parted_fro
 from tercih.rewards.steps import StepReward
 
 TASK, EPISODE, COPIES, CLIP = "Tercih/Maze-v0", 40, 10, 8
-ROWS, LAST = 10, 3
+ROWS, LAST = 8, 3
 """Stretches of an episode in every copy; an agent's return is that of the last ones, one step in ten at random."""
 HACKED = 12  # stretches, for a reward that is to be exploited
-AUTO, LABELS = 20, 400
+AUTO, LABELS = 10, 400
 AGENT = DQfD(
     dqn=DQN(
         hidden=(64,), lr=5e-3, gamma=0.95, batch=256, capacity=12 * EPISODE * COPIES, starts=1, explore_over=1,
@@ -53,7 +53,7 @@ def prove(lab: Lab, method: Method = FromDemonstrationsAndPreferences) -> Findin
     imitators = [trained(method, seed, one[seed], rewards=False).earned for seed in seeds]
     coins = [trained(method, seed, one[seed], shuffled=True).earned for seed in seeds[: lab.of(quick=1, full=3)]]
     good = shown(lab.seed, 3, noise=0.2)
-    begun = {auto: trained(method, lab.seed, good, rows=0, auto=auto) for auto in (0, 2 * AUTO)}
+    begun = {auto: trained(method, lab.seed, good, rows=0, auto=auto) for auto in (0, 4 * AUTO)}
     unmargined = trained(method, lab.seed, good, rows=0, auto=0, settings=replace(AGENT, margin_weight=0.0))
     return Findings(
         identity=every(
@@ -61,7 +61,7 @@ def prove(lab: Lab, method: Method = FromDemonstrationsAndPreferences) -> Findin
             at_most("|what both memories hold − the newest reward|", staleness(both[0].run), 1e-5),
             at_least("share of shown states where what was shown is done, after pretraining", imitated(begun[0]), 0.95),
             at_least(
-                "share of good clips over those of chance, before anybody was asked", foresight(begun[2 * AUTO]), 0.9
+                "share of good clips over those of chance, before anybody was asked", foresight(begun[4 * AUTO]), 0.9
             ),
         ),
         ordering=every(
@@ -113,7 +113,7 @@ def trained(
             asking=Asking(
                 learner=learner, answers=Oracle(shuffled=shuffled, seed=seed), random_share=1.0, seed=seed
             ),
-            schedule=Schedule(labels=labels, first=0.1, decay=10.0),
+            schedule=Schedule(labels=labels, first=0.3, decay=10.0),
         )  # fmt: skip
         if not rows:
             run.begin()
@@ -176,24 +176,26 @@ def unaided(method: Method, shown_by: Mapping[int, list[Demonstrated]], both: Se
     )
 
 
-def hacks(method: Method, seeds: range) -> tuple[Check, ...]:
+def hacks(method: Method, seeds: range) -> tuple[Check, Check]:
     """Somebody always rests before the door, with the key in hand: it looks good, and earns nothing. A reward that
     learns from nobody after the automatic answers is exploited there; one that goes on learning is not."""
     found: dict[int | None, list[tuple[bool, bool]]] = {}
     for frozen_after in (0, None):
         runs = [
-            trained(method, seed, shown(seed, 3, noise=0.2, rest=0.9), rows=HACKED, frozen_after=frozen_after)
+            trained(
+                method, seed, shown(seed, 3, noise=0.2, rest=0.9), rows=HACKED, auto=2 * AUTO, frozen_after=frozen_after
+            )
             for seed in seeds
         ]
         found[frozen_after] = [alarms(run, 500 + seed) for run, seed in zip(runs, seeds, strict=True)]
     return (
-        at_least("planted hacks that the true return tells, share of seeds", mean(a for a, _ in found[0]), 0.6),
-        at_least("planted hacks that the answers alone tell, share of seeds", mean(b for _, b in found[0]), 0.6),
+        at_least("planted hacks that the answers alone tell, share of seeds", mean(b for _, b in found[0]), 0.8),
         at_most("alarms where people go on being asked, share of seeds", mean(a or b for a, b in found[None]), 0.0),
     )
 
 
 def alarms(trained: Trained, seed: int) -> tuple[bool, bool]:
+    """By the true return, and by the answers alone."""
     along = milestones(trained, seed)
     return (
         parted_from_truth(along) is not None,

@@ -168,7 +168,7 @@ def sure_against_answers(contents: RunFolder) -> str | None:
         if gain and not is_control(contents):
             return (
                 f"In the last third of the training the learned reward's squared error about {gain.n} new answers to"
-                f" randomly chosen questions was {-gain.value:.2g} above a coin's ({-gain.high:.2g} to {-gain.low:.2g}),"
+                f" random questions was {-gain.value:.2g} above a coin's ({-gain.high:.2g} to {-gain.low:.2g}),"
                 " while its own return rose: the agent is after something that those who were asked do not want."
             )
     return None

@@ -49,10 +49,10 @@ class IbarzSettings:
     copies: int = 10
     length: int = 40
     every: int = 10
-    auto: int = 20
+    auto: int = 10
     recent: int = 3
     clip_seconds: float | None = None
-    schedule: Schedule = Schedule(labels=400, first=0.1, decay=10.0)
+    schedule: Schedule = Schedule(labels=400, first=0.3, decay=10.0)
     reward: RewardLearning = RewardLearning(hidden=(32,), updates=25, first_updates=50, lr=1e-2, weight_decay=1e-2)
     agent: DQfD = field(
         default_factory=lambda: DQfD(
