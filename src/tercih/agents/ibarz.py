@@ -81,7 +81,7 @@ class FromDemonstrationsAndPreferences:
     length: int = 200
     every: int = 2
     auto: int = 30
-    recent: int = 10
+    recent: int = 3
     frozen_after: int | None = None
     rewards: bool = True
     seed: int = 0

@@ -109,7 +109,7 @@ def trained(
         learner = RewardLearner(REWARD, worlds.observation_space, worlds.action_space, seed=seed)
         run = method(
             settings=settings, worlds=worlds, shown=demonstrations, clip=CLIP, steps=rows, length=EPISODE, every=10,
-            recent=3, auto=auto, frozen_after=frozen_after, rewards=rewards, seed=seed,
+            auto=auto, frozen_after=frozen_after, rewards=rewards, seed=seed,
             asking=Asking(
                 learner=learner, answers=Oracle(shuffled=shuffled, seed=seed), random_share=1.0, seed=seed
             ),

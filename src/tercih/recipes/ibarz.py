@@ -195,7 +195,7 @@ def _train(
     kept.keep(trained.steps)
     if isinstance(answers, PeopleAnswers):
         answers.live.end()
-    said = f"{_steps(trained)} steps, {len(trained.shown)} demonstrations"
+    said = f"{_steps(trained)} steps, demonstrations: {len(trained.shown)}"
     if not trained.rewards:
         return f"{said}, nobody was asked"
     save(folder / REWARD, trained.asking.learner.ensemble, trained.worlds)
