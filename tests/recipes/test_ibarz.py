@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tercih.agents.preferences import Asking
 from tercih.environments.control import ControlError
+from tercih.recipes import control_run
 from tercih.recipes.ibarz import TINY, Ibarz, main
 
 
@@ -38,7 +40,17 @@ def test_it_writes_what_the_report_shows(whole: Path) -> None:
 
 
 @pytest.mark.recipe
-def test_after_a_stop_the_trained_agent_is_evaluated(whole: Path, tmp_path: Path) -> None:
+def test_after_a_stop_the_trained_agent_is_evaluated(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acted: list[dict[str, torch.Tensor]] = []
+    compare = control_run.compare
+
+    def watched(folder: Path, task: Any, act: Any, seed: int) -> str:
+        acted.append({name: x.clone() for name, x in act.__self__.network.state_dict().items()})
+        return compare(folder, task, act, seed)
+
+    monkeypatch.setattr(control_run, "compare", watched)
     out = tmp_path / "run"
     shutil.copytree(whole, out)
     (out / "stages.json").write_text(json.dumps(read(out / "stages.json")[:1]))
@@ -46,6 +58,8 @@ def test_after_a_stop_the_trained_agent_is_evaluated(whole: Path, tmp_path: Path
     main(Ibarz(tiny=True, out=out))
     for name in ("control.json", "returns.json"):
         assert read(out / "evaluation" / name) == read(whole / "evaluation" / name)
+    last = torch.load(out / "policy" / "milestones" / "step-000000004.pt", weights_only=True)
+    assert all(torch.equal(x, acted[0][name]) for name, x in last.items())
 
 
 @pytest.mark.recipe
