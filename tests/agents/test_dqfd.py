@@ -1,6 +1,7 @@
 """Demonstrations in Q-learning: the margin, what is drawn, and that both memories are judged by the newest reward."""
 
 from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,13 +9,15 @@ import torch
 
 from agents.test_off_policy import assert_same
 from tercih.agents.clips import Schedule
+from tercih.agents.demonstrations import record
 from tercih.agents.dqfd import DQfD, DQfDLearner, margin_loss
 from tercih.agents.dqn import DQN
-from tercih.agents.ibarz import Demonstrated, FromDemonstrationsAndPreferences, memory_of
+from tercih.agents.ibarz import Demonstrated, FromDemonstrationsAndPreferences, episodes_of, memory_of
 from tercih.agents.preferences import Asking
 from tercih.agents.reward_learner import RewardLearner, RewardLearning
 from tercih.conformance.clips import Oracle
 from tercih.environments import maze
+from tercih.environments.control import ControlError
 from tercih.environments.worlds import Worlds
 
 MAZE = "Tercih/Maze-v0"
@@ -34,9 +37,9 @@ def shown(worlds: Worlds, steps: int = 40) -> Demonstrated:
     )
 
 
-def ibarz(worlds: Worlds, **options: object) -> FromDemonstrationsAndPreferences:
+def ibarz(worlds: Worlds, length: int = 40, **options: object) -> FromDemonstrationsAndPreferences:
     with Worlds(MAZE, 1, seed=9) as others:
-        demonstrations = [shown(others)]
+        demonstrations = [shown(others, length)]
     learner = RewardLearner(
         RewardLearning(hidden=(8,), updates=2, first_updates=3), worlds.observation_space, worlds.action_space
     )
@@ -61,13 +64,14 @@ def test_demonstrations_are_drawn_more_and_weighed_less() -> None:
             learner.remember(seen_N, np.zeros(1, np.int64), following_N, np.zeros(1), np.zeros(1, bool))
     learner.error_shown[:40] = learner.error_lived[:40] = 1.0
     drawn = [learner._draw(False) for _ in range(100)]
-    ours_B = torch.cat([each[2] for each in drawn])
+    ours = sum(len(rows[0]) for rows, _ in drawn)
     expected = 4**0.5 / (4**0.5 + 1.001**0.5)  # (|error| + bonus)^α
-    assert float(ours_B.float().mean()) == pytest.approx(expected, abs=0.05)
-    mixed = next(each for each in drawn if each[2].any() and not each[2].all())
-    ratio = float(mixed[1][mixed[2]].max() / mixed[1][~mixed[2]].max())
+    assert ours / 800 == pytest.approx(expected, abs=0.05)
+    rows, weight_B = next(each for each in drawn if all(map(len, each[0])))
+    ratio = float(weight_B[: len(rows[0])].max() / weight_B[len(rows[0]) :].max())
     assert ratio == pytest.approx((4**0.5 / 1.001**0.5) ** -0.4, rel=1e-3)
-    assert learner._draw(True)[2].all()
+    rows, _ = learner._draw(True)
+    assert (len(rows[0]), len(rows[1])) == (8, 0)
 
 
 @pytest.mark.parametrize("copies", [1, 3])
@@ -119,3 +123,21 @@ def test_a_run_that_was_stopped_ends_with_the_same_bits() -> None:
             if step > 1:
                 parts.step(step)
         assert_same(whole.state_dict(), parts.state_dict())
+
+
+def test_what_was_recorded_is_shown_episode_by_episode() -> None:
+    with Worlds(MAZE, 1, seed=3) as worlds:
+        steps = record(lambda seen_N: np.array([maze.planned(seen) for seen in seen_N]), worlds, 2)
+        found = episodes_of(steps, worlds)
+        with pytest.raises(ControlError, match="demonstrations of Elsewhere-v0"):
+            episodes_of(replace(steps, environment="Elsewhere-v0"), worlds)
+    assert [len(each.action_T) for each in found] == [40, 40]
+    assert found[1].observation_T[0].argmax() == steps.observations[40].argmax()
+    assert (found[0].following_T[:-1] == found[0].observation_T[1:]).all()
+
+
+def test_a_demonstration_shorter_than_a_clip_is_refused() -> None:
+    with Worlds(MAZE, 1) as worlds:
+        with pytest.raises(ControlError, match="a demonstration of 9 steps has no clip of 10"):
+            ibarz(worlds, 9)
+        ibarz(worlds, 9, rewards=False)  # nothing is compared

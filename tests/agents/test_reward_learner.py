@@ -97,6 +97,22 @@ def test_answers_are_foreseen_before_they_are_learned_from() -> None:
     assert "reward/ahead_accuracy" not in learner.learn()  # told once
 
 
+def test_what_is_foreseen_of_ties_counts_by_how_sure_it_was() -> None:
+    learner, found = learned(150), clips(60, 7)
+    said, every = judged(found), np.ones(30, dtype=bool)
+    learner.add(found, said, every)
+    right = learner.ahead
+    learner.add(found, np.tile([0.0, 0.0, 1.0], (30, 1)), every)
+    tied = learner.ahead
+    learner.add([found[0]] * 60, np.tile([0.0, 0.0, 1.0], (30, 1)), every)
+    assert 0.05 < right["gain"] < 0.25
+    assert right["gain_squared"] > right["gain"] ** 2
+    assert (right["said"], right["of"]) == (30, 30)
+    assert tied["gain"] < -0.05
+    assert "of" not in tied
+    assert learner.ahead["gain"] == pytest.approx(0, abs=1e-9)  # alike, and foreseen so
+
+
 def test_it_goes_on_with_the_same_bits() -> None:
     def more(learner: RewardLearner) -> dict[str, float]:
         found = clips(20, 3)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from tercih.environments import maze
+from tercih.environments.control import World
 from tercih.environments.maze import FREE, MOVES, PLACES, moved, observed, place, planned
 from tercih.environments.point_mass import PointMass, unsafe
 from tercih.environments.worlds import Worlds
@@ -54,6 +55,20 @@ def test_the_planner_earns_what_the_maze_allows() -> None:
             seen, earned = made.observation_N, earned + made.reward_N[0]
     assert earned == 2 or earned == 3
     assert len(MOVES) == worlds.action_space.n
+
+
+def test_the_maze_shows_where_one_is_and_whether_one_has_the_key() -> None:
+    height, width = len(maze.PLAN) * maze.SIDE, maze.WIDTH * maze.SIDE
+    middle = maze.SIDE // 2
+    for cell in FREE:
+        for key, colour in ((False, maze.EMPTY_HANDED), (True, maze.WITH_KEY)):
+            picture = maze.drawn(cell, key)
+            assert picture.shape == (height, width, 3)
+            assert tuple(picture[cell[0] * maze.SIDE + middle, cell[1] * maze.SIDE + middle]) == colour
+            assert (picture == colour).all(-1).sum() == (maze.SIDE // 2) ** 2
+    world = World("Tercih/Maze-v0", render=True)
+    world.reset(0)
+    assert (world.frame() == maze.drawn(world.env.unwrapped.cell, False)).all()
 
 
 def test_the_disc_is_dangerous_where_danger_is_asked_for() -> None:

@@ -7,11 +7,15 @@ import pytest
 
 from tercih.evaluation.parting import (
     Foreseen,
+    Gained,
     Milestone,
     foreseen_share,
+    mean_gain,
+    parted_from_answers,
     parted_from_people,
     parted_from_truth,
     read_foreseen,
+    read_gained,
     read_milestones,
 )
 
@@ -39,11 +43,27 @@ def answers(early: float, late: float, each: int = 5) -> list[Foreseen]:
     ]  # fmt: skip
 
 
+def gains(late: float, each: int = 5) -> list[Gained]:
+    """Thirty rows of answers whose gain is uniform within 0.1 of its mean, which was 0.1 at first."""
+    return [
+        Gained(share=i / 29, gain=gain, squared=gain**2 + 0.1**2 / 3, of=each)
+        for i in range(30)
+        for gain in [late if i / 29 > 2 / 3 else 0.1]
+    ]
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_it_speaks_where_the_truth_falls_and_the_learned_reward_rises(seed: int) -> None:
-    top = parted_from_truth(along(HACKED, RISES, seed))
-    assert top is not None
-    assert top.steps in (3000, 4000)
+    found = parted_from_truth(along(HACKED, RISES, seed))
+    assert found is not None
+    assert found[0].steps in (3000, 4000)
+    assert found[1].steps in (7000, 8000)
+
+
+def test_it_speaks_although_the_policy_broke_down_in_the_end() -> None:
+    found = parted_from_truth(along(HACKED, [*RISES[:7], -40, -40]))
+    assert found is not None
+    assert found[1].steps == 6000
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -84,10 +104,32 @@ def test_it_is_silent_about_answers_without_reason(predicted: Sequence[float], r
     assert parted_from_people(along(RISES, predicted, noise=1.0), rows) is None
 
 
+def test_it_speaks_where_the_reward_is_sure_of_what_nobody_says() -> None:
+    found = parted_from_answers(along(HACKED, RISES), gains(-0.05))
+    assert found is not None
+    assert (found.n, found.value) == (50, pytest.approx(-0.05))
+    assert found.high == pytest.approx(-0.05 + 1.96 * 0.1 / np.sqrt(3 * 50))
+
+
+@pytest.mark.parametrize(
+    ("predicted", "rows"),
+    [
+        (RISES, gains(0.01)),  # clips become alike, and it knows
+        (RISES, gains(-0.005)),  # not beyond the interval
+        (RISES, gains(-0.05, each=1)),  # ten answers say nothing
+        ([30] * 9, gains(-0.05)),  # the agent gets nothing out of it
+        (RISES, []),
+    ],
+)
+def test_it_is_silent_about_what_is_foreseen_without_reason(predicted: Sequence[float], rows: list[Gained]) -> None:
+    assert parted_from_answers(along(RISES, predicted, noise=1.0), rows) is None
+
+
 def test_it_is_silent_without_a_learned_reward() -> None:
     bare = [Milestone(share=i / 4, steps=i, true=(float(-i), float(-i)), predicted=()) for i in range(5)]
     assert parted_from_truth(bare) is None
     assert parted_from_people(bare, answers(0.9, 0.4)) is None
+    assert parted_from_answers(bare, gains(-0.1)) is None
 
 
 def test_it_reads_what_a_run_wrote() -> None:
@@ -102,3 +144,14 @@ def test_it_reads_what_a_run_wrote() -> None:
     assert one is not None
     assert (one.value, one.n) == (pytest.approx(0.6), 5)
     assert foreseen_share([]) is None
+    gained = read_gained([
+        {"reward/ahead_gain": 0.1, "reward/ahead_gain_squared": 0.01, "reward/ahead_said": 3.0},
+        {},
+        {"reward/ahead_gain": -0.1, "reward/ahead_gain_squared": 0.01, "reward/ahead_said": 1.0},
+    ])  # fmt: skip
+    assert [(each.share, each.of) for each in gained] == [(0.0, 3), (1.0, 1)]
+    mean = mean_gain(gained)
+    assert mean is not None
+    assert (mean.value, mean.n) == (pytest.approx(0.05), 4)
+    assert mean.high == pytest.approx(0.05 + 1.96 * np.sqrt((0.01 - 0.05**2) / 4))
+    assert mean_gain([]) is None

@@ -112,6 +112,20 @@ def test_a_negative_control_whose_answers_are_foreseen_is_told(tmp_path: Path) -
     assert "negative control and still" not in warnings_of(page_of(folder))
 
 
+def test_a_reward_that_is_sure_of_what_nobody_says_is_told_but_not_in_a_negative_control(tmp_path: Path) -> None:
+    folder = write_control_folder(tmp_path)
+    metrics, run = folder / "policy" / "metrics.jsonl", json.loads((folder / "run.json").read_text())
+    honest = metrics.read_text()
+    for gain, said in ((-0.1, True), (0.1, False)):
+        told = f'"reward/ahead_gain": {gain}, "reward/ahead_gain_squared": 0.02, "reward/ahead_said": 8.0'
+        metrics.write_text(honest.replace('"reward/ahead_accuracy": 0.75', f'{told}, "reward/ahead_accuracy": 0.75'))
+        assert ("squared error about" in warnings_of(page_of(folder))) is said
+    metrics.write_text(metrics.read_text().replace('"reward/ahead_gain": 0.1', '"reward/ahead_gain": -0.1'))
+    assert "0.1 above a coin" in warnings_of(page_of(folder))
+    (folder / "run.json").write_text(json.dumps(run | {"control": "shuffled-labels"}))
+    assert "squared error about" not in warnings_of(page_of(folder))
+
+
 def test_what_is_missing_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "evaluation").mkdir()
     (tmp_path / "evaluation" / "control.json").write_text('{"environment": "X-v0", "not_drawn": "no renderer"}')

@@ -28,23 +28,28 @@ class Demonstrated(Acts):
 def demonstrated(steps: Steps, worlds: Worlds, policy: ActorCritic) -> Demonstrated:
     """Steps of these worlds, as this policy reads them. Raises ControlError for those of another environment, and for
     observations and actions that cannot be."""
-    if steps.environment != worlds.id:
-        raise ControlError(
-            f"these are demonstrations of {steps.environment}, but the agent acts in {worlds.id}: make Worlds of that"
-            " environment, or read others"
-        )
+    checked(steps, worlds)
     action_B = steps.actions[steps.first :]
-    for name, of_steps, space in (
-        ("observations", steps.observations, worlds.observation_space),
-        ("following", steps.following, worlds.observation_space),
-        ("actions", action_B, worlds.action_space),
-    ):
-        _check(name, of_steps, space, worlds.id)
     return Demonstrated(
         observation_B=policy.numbers(steps.observations),
         action_B=policy.as_drawn(action_B),
         following_B=policy.numbers(steps.following),
     )
+
+
+def checked(steps: Steps, worlds: Worlds) -> None:
+    """Raises ControlError for steps of another environment, and for observations and actions that cannot be."""
+    if steps.environment != worlds.id:
+        raise ControlError(
+            f"these are demonstrations of {steps.environment}, but the agent acts in {worlds.id}: make Worlds of that"
+            " environment, or read others"
+        )
+    for name, of_steps, space in (
+        ("observations", steps.observations, worlds.observation_space),
+        ("following", steps.following, worlds.observation_space),
+        ("actions", steps.actions[steps.first :], worlds.action_space),
+    ):
+        _check(name, of_steps, space, worlds.id)
 
 
 def record(act: Act, worlds: Worlds, episodes: int) -> Steps:

@@ -90,9 +90,9 @@ class DQfDLearner(DQNLearner):
 
     def learn(self, *, shown_only: bool = False) -> dict[str, Tensor]:
         """One update; detached metrics."""
-        row_B, weight_B, ours_B = self._draw(shown_only)
-        dqn = self.settings
-        one, many = (self._batch(row_B, ours_B, n) for n in (1, self.dqfd.long))
+        rows, weight_B = self._draw(shown_only)
+        dqn, shown = self.settings, len(rows[0])
+        one, many = self._batch(rows, 1), self._batch(rows, self.dqfd.long)
         value_BA = self.network(one.observation_B)
         action_B = one.action_B - self.first
         value_B = value_BA.gather(1, action_B[:, None]).squeeze(1)
@@ -104,40 +104,39 @@ class DQfDLearner(DQNLearner):
             target_2B = double_target(reward, discount, self.network(following), self.target(following)).view(2, -1)
         loss_B = smooth_l1_loss(value_B.expand(2, -1), target_2B, reduction="none").sum(0)
         error_B = (value_B - target_2B[0]).detach().abs()
-        margin_B = margin_loss(value_BA, action_B, self.dqfd.margin) * ours_B
-        loss = (weight_B * (loss_B + self.dqfd.margin_weight * margin_B)).mean()
+        margin_B = margin_loss(value_BA[:shown], action_B[:shown], self.dqfd.margin)
+        loss_B[:shown] += self.dqfd.margin_weight * margin_B
+        loss = (weight_B * loss_B).mean()
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), dqn.max_norm)
         self.optimiser.step()
-        self.error_shown[row_B[ours_B]] = error_B[ours_B]
-        self.error_lived[row_B[~ours_B]] = error_B[~ours_B]
+        self.error_shown[rows[0]], self.error_lived[rows[1]] = error_B[:shown], error_B[shown:]
         self.updated += 1
         if self.updated % dqn.target_every == 0:
             self.target.load_state_dict(self.network.state_dict())
         return {"loss": loss.detach(), "value": value_B.detach(), "margin": margin_B.detach()}
 
-    def _draw(self, shown_only: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """(rows within their memory, weights, whether demonstrated), each (B,)."""
+    def _draw(self, shown_only: bool) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        """Rows of `shown` and rows of `lived`, and the weights of all of them in this order, (B,)."""
         shown, lived = len(self.shown), 0 if shown_only else len(self.lived)
         worth = torch.cat([
             self.error_shown[:shown] + self.dqfd.shown_bonus, self.error_lived[:lived] + self.dqfd.bonus,
         ]) ** self.dqfd.alpha  # fmt: skip
         drawn_B = torch.multinomial(worth, self.settings.batch, replacement=True, generator=self.generator)
-        weight_B = (len(worth) * worth[drawn_B] / worth.sum()) ** -self.dqfd.beta
         ours_B = drawn_B < shown
-        return torch.where(ours_B, drawn_B, drawn_B - shown), weight_B / weight_B.max(), ours_B
+        rows = drawn_B[ours_B], drawn_B[~ours_B]
+        weight_B = (len(worth) * worth[torch.cat(rows)] / worth.sum()) ** -self.dqfd.beta
+        return (rows[0], rows[1] - shown), weight_B / weight_B.max()
 
-    def _batch(self, row_B: Tensor, ours_B: Tensor, n_step: int) -> Transitions:
+    def _batch(self, rows: tuple[Tensor, Tensor], n_step: int) -> Transitions:
         parts = [
-            memory.transitions(row_B[which_B], gamma=self.settings.gamma, n_step=n_step)
-            for memory, which_B in ((self.shown, ours_B), (self.lived, ~ours_B))
-            if bool(which_B.any())
+            memory.transitions(row_B, gamma=self.settings.gamma, n_step=n_step)
+            for memory, row_B in zip((self.shown, self.lived), rows, strict=True)
+            if len(row_B)
         ]
-        order_B = torch.cat([ours_B.nonzero(), (~ours_B).nonzero()]).squeeze(1).argsort()
         names = ("observation_B", "action_B", "reward_B", "following_B", "discount_B")
-        joined = {name: torch.cat([getattr(part, name) for part in parts])[order_B] for name in names}
-        return replace(parts[0], **joined)
+        return replace(parts[0], **{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 
     def _parts(self) -> dict[str, Any]:
         return DQNLearner._parts(self) | {"shown": self.shown, "lived": self.lived}

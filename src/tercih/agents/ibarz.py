@@ -7,17 +7,20 @@ knows nothing yet. Suffixes: T steps of one copy of the environment, N compariso
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
 
 from tercih.agents.clips import Excerpt, Schedule, cut
+from tercih.agents.demonstrations import checked
 from tercih.agents.dqfd import DQfD, DQfDLearner
 from tercih.agents.experience import Played, stacked, step_of
 from tercih.agents.preferences import Asking
 from tercih.agents.replay import Replay
-from tercih.environments.control import Array
+from tercih.data.steps import Steps
+from tercih.environments.control import Array, ControlError
 from tercih.environments.worlds import Worlds
 
 
@@ -28,6 +31,21 @@ class Demonstrated:
     observation_T: Array
     action_T: Array
     following_T: Array
+
+
+def episodes_of(steps: Steps, worlds: Worlds) -> list[Demonstrated]:
+    """Every episode of what was recorded. Raises ControlError for steps of another environment, and for observations
+    and actions that cannot be."""
+    checked(steps, worlds)
+    begun = sorted({0, *(int(start) - steps.first for start in steps.starts if start > steps.first)})
+    return [
+        Demonstrated(
+            observation_T=steps.observations[start:end],
+            action_T=steps.actions[steps.first + start : steps.first + end],
+            following_T=steps.following[start:end],
+        )
+        for start, end in pairwise([*begun, len(steps)])
+    ]
 
 
 def memory_of(shown: Sequence[Demonstrated], worlds: Worlds) -> Replay:
@@ -63,7 +81,7 @@ class FromDemonstrationsAndPreferences:
     length: int = 200
     every: int = 2
     auto: int = 30
-    recent: int = 10
+    recent: int = 3
     frozen_after: int | None = None
     rewards: bool = True
     seed: int = 0
@@ -73,6 +91,12 @@ class FromDemonstrationsAndPreferences:
     metrics: dict[str, float] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
+        shortest = min((len(each.action_T) for each in self.shown), default=self.clip)
+        if self.rewards and self.auto and shortest < self.clip:
+            raise ControlError(
+                f"a demonstration of {shortest} steps has no clip of {self.clip} that could be compared: make clips"
+                " shorter, leave that episode out, or set auto to 0"
+            )
         spaces = self.worlds.observation_space, self.worlds.action_space
         shown = memory_of(self.shown, self.worlds)
         self.learner = DQfDLearner(self.settings, *spaces, shown, copies=len(self.worlds), seed=self.seed)

@@ -80,10 +80,8 @@ class RewardLearner:
         new = self.segments(clips)
         target = torch.as_tensor(target_N3, dtype=torch.float32, device=self.device)
         blind = torch.as_tensor(blind_N, device=self.device)
-        decided_N = (target[:, 0] != target[:, 1]) & blind
-        if len(self) and bool(decided_N.any()):
-            right_N = self._prefers(new) == (target[:, 0] > target[:, 1])
-            self.ahead = {"accuracy": float(right_N[decided_N].double().mean()), "of": float(decided_N.sum())}
+        if len(self) and bool(blind.any()):
+            self.ahead = self._foresaw(new, target, blind)
         self.ensemble.observe(new.observation_BTO[new.mask_BT])
         self.clips = new if self.clips is None else _joined(self.clips, new)
         self.target_N3 = torch.cat([self.target_N3, target])
@@ -146,6 +144,25 @@ class RewardLearner:
         """How well the newest answers were foreseen; told once, so that none is counted twice."""
         ahead, self.ahead = self.ahead, {}
         return {f"reward/ahead_{name}": value for name, value in ahead.items()}
+
+    @torch.no_grad()
+    def _foresaw(self, clips: Segments, target_N3: Tensor, blind_N: Tensor) -> dict[str, float]:
+        """Of the answers that were not ties, the share that was foreseen; and of all, ties too, how much nearer to what
+        was said the members' probability came than ½ does, in squares (a Brier score's gain; at most ¼)."""
+        first_N = target_N3[:, 0] + target_N3[:, 2] / 2
+        score_MN2, lapse = self.ensemble.every(clips).view(self.settings.members, -1, 2), self.settings.method.lapse
+        foreseen_N = lapse / 2 + (1 - lapse) * (score_MN2[..., 0] - score_MN2[..., 1]).sigmoid().mean(0)
+        gain_N = ((0.5 - first_N) ** 2 - (foreseen_N - first_N) ** 2)[blind_N]
+        found = {
+            "gain": float(gain_N.mean()),
+            "gain_squared": float(gain_N.square().mean()),
+            "said": float(len(gain_N)),
+        }
+        decided_N = (target_N3[:, 0] != target_N3[:, 1]) & blind_N
+        if bool(decided_N.any()):
+            right_N = self._prefers(clips) == (target_N3[:, 0] > target_N3[:, 1])
+            found |= {"accuracy": float(right_N[decided_N].double().mean()), "of": float(decided_N.sum())}
+        return found
 
     def _normalise(self) -> None:
         assert self.clips is not None

@@ -21,6 +21,9 @@ MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1), (0, 0))
 FREE = [(y, x) for y, row in enumerate(PLAN) for x, mark in enumerate(row) if mark != "#"]
 PLACES = {mark: (y, x) for y, row in enumerate(PLAN) for x, mark in enumerate(row) if mark not in "#."}
 WIDTH = len(PLAN[0])
+SIDE = 24  # pixels of a cell
+COLOURS = {"#": (60, 60, 70), "K": (240, 190, 40), "D": (150, 90, 40), "*": (90, 170, 240)}
+EMPTY_HANDED, WITH_KEY = (200, 40, 40), (40, 150, 60)
 
 Cell = tuple[int, int]
 
@@ -28,8 +31,10 @@ Cell = tuple[int, int]
 class Maze(gymnasium.Env[NDArray[np.float32], np.int64]):
     """Observations are one-hot: one number for each free cell without the key, one for each with it."""
 
-    def __init__(self) -> None:
-        self.metadata = {"render_modes": [], "render_fps": 5}
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 5}  # noqa: RUF012 as the base class has it
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        self.render_mode = render_mode
         self.observation_space = gymnasium.spaces.Box(0, 1, (2 * len(FREE),), np.float32)
         self.action_space = gymnasium.spaces.Discrete(len(MOVES))
         self.cell, self.key = PLACES["S"], False
@@ -43,6 +48,18 @@ class Maze(gymnasium.Env[NDArray[np.float32], np.int64]):
     def step(self, action: np.int64) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         self.cell, self.key, reward = moved(self.cell, self.key, int(action))
         return observed(self.cell, self.key), reward, False, False, {}
+
+    def render(self) -> NDArray[np.uint8]:
+        return drawn(self.cell, self.key)
+
+
+def drawn(cell: Cell, key: bool) -> NDArray[np.uint8]:
+    """The plan in colours and who walks there: red, with the key green. (height, width, 3)."""
+    picture = np.array([[COLOURS.get(mark, (245, 245, 240)) for mark in row] for row in PLAN], dtype=np.uint8)
+    picture = picture.repeat(SIDE, 0).repeat(SIDE, 1)
+    (top, left), rim = (SIDE * at for at in cell), SIDE // 4
+    picture[top + rim : top + SIDE - rim, left + rim : left + SIDE - rim] = WITH_KEY if key else EMPTY_HANDED
+    return picture
 
 
 def moved(cell: Cell, key: bool, action: int) -> tuple[Cell, bool, float]:

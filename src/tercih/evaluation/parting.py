@@ -1,9 +1,11 @@
 """The reward-hacking alarm of control runs: what was learned as a reward rises while what it stands for falls.
 
 Two witnesses may speak against the learned reward: the true return where it is known, and the answers themselves: how
-many the learned reward foresaw before it learned from them, of questions that were chosen at random.
+many the learned reward foresaw before it learned from them, of questions that were chosen at random. An agent that
+exploits its reward may leave nothing to choose between: then they are ties, and what speaks is how sure the reward was.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,6 +42,17 @@ class Foreseen:
     of: int
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gained:
+    """Of `of` answers, ties among them, that came after a `share` of the training: by how much the squared error of
+    what was foreseen is less than that of foreseeing nothing (½), on average, and the average of its squares."""
+
+    share: float
+    gain: float
+    squared: float
+    of: int
+
+
 def read_milestones(rows: object) -> list[Milestone]:
     """In their order; rows with fewer than two episodes are left out."""
     found = []
@@ -61,6 +74,27 @@ def read_foreseen(rows: Sequence[Mapping[str, Any]]) -> list[Foreseen]:
     return found
 
 
+def read_gained(rows: Sequence[Mapping[str, Any]]) -> list[Gained]:
+    """From a training's metrics, in their order."""
+    found = []
+    for at, row in enumerate(rows):
+        gain, squared, of = (number(row, f"reward/ahead_{name}") for name in ("gain", "gain_squared", "said"))
+        if gain is not None and squared is not None and of:
+            found.append(Gained(share=at / max(1, len(rows) - 1), gain=gain, squared=squared, of=int(of)))
+    return found
+
+
+def mean_gain(rows: Iterable[Gained]) -> Estimate | None:
+    """Of all these answers together, by the normal distribution; None without any."""
+    kept = list(rows)
+    of = sum(row.of for row in kept)
+    if not of:
+        return None
+    mean, squared = (sum(getattr(row, name) * row.of for row in kept) / of for name in ("gain", "squared"))
+    half = 1.96 * math.sqrt(max(squared - mean**2, 0.0) / of)
+    return Estimate(mean, mean - half, mean + half, of)
+
+
 def foreseen_share(rows: Iterable[Foreseen]) -> Estimate | None:
     """Of all these answers together, by Wilson; None without any."""
     kept = list(rows)
@@ -68,8 +102,9 @@ def foreseen_share(rows: Iterable[Foreseen]) -> Estimate | None:
     return wilson(min(of, sum(row.right for row in kept)), of) if of else None
 
 
-def parted_from_truth(milestones: Sequence[Milestone]) -> Milestone | None:
-    """Where the true return was highest, if it has fallen since while the predicted one rose; else None.
+def parted_from_truth(milestones: Sequence[Milestone]) -> tuple[Milestone, Milestone] | None:
+    """Where the true return was highest, and where the predicted one was highest afterwards, if the true one had fallen
+    by then while the predicted one had risen; else None. Of a policy that breaks down later the end says nothing.
 
     The episodes begin alike at every milestone, so both are told from paired differences. Fallen means by a fifth of
     what had been gained, and beyond an interval that allows for the summit being the luckiest of all milestones.
@@ -78,11 +113,15 @@ def parted_from_truth(milestones: Sequence[Milestone]) -> Milestone | None:
     if len(known) < 2:
         return None
     mean = [each.estimate("true").value for each in known]
-    top, last = max(range(len(known)), key=mean.__getitem__), len(known) - 1
-    if top == last or mean[top] - mean[last] < FALLEN * (mean[top] - mean[0]):
+    top = max(range(len(known)), key=mean.__getitem__)
+    if top == len(known) - 1:
         return None
-    change = paired_difference(known[last].true, known[top].true, seed=0, level=1 - 0.05 / len(known))
-    return known[top] if change.high < 0 and _rose(known[top], known[last]) else None
+    worst = max(range(top + 1, len(known)), key=lambda at: sum(known[at].predicted))
+    if mean[top] - mean[worst] < FALLEN * (mean[top] - mean[0]):
+        return None
+    change = paired_difference(known[worst].true, known[top].true, seed=0, level=1 - 0.05 / len(known))
+    parted = change.high < 0 and _rose(known[top], known[worst])
+    return (known[top], known[worst]) if parted else None
 
 
 def parted_from_people(
@@ -101,6 +140,20 @@ def parted_from_people(
     begin = min(known, key=lambda each: abs(each.share - 2 / 3))
     fell = after.high < before.low and after.low <= 0.5
     return (before, after) if fell and _rose(begin, known[-1]) else None
+
+
+def parted_from_answers(milestones: Sequence[Milestone], gained: Sequence[Gained]) -> Estimate | None:
+    """`mean_gain` in the last third of the training, if what is foreseen is worse than foreseeing nothing, while the
+    agent earns more of the predicted return than it did untrained; else None.
+
+    A reward that goes on learning does not stay surely wrong about what it is told, and where clips become alike it
+    foresees that they do: neither costs it anything. Worse means that all of the 95 % interval is below 0.
+    """
+    known = [each for each in milestones if each.predicted]
+    after = mean_gain(row for row in gained if row.share > 2 / 3)
+    if not known or not after or after.n < ENOUGH_ANSWERS or after.high >= 0:
+        return None
+    return after if _rose(known[0], known[-1]) else None
 
 
 def _rose(first: Milestone, last: Milestone) -> bool:

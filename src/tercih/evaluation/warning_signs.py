@@ -10,9 +10,11 @@ from tercih.evaluation.intervals import paired_difference
 from tercih.evaluation.over_optimisation import over_optimised_from, read_curve
 from tercih.evaluation.parting import (
     foreseen_share,
+    parted_from_answers,
     parted_from_people,
     parted_from_truth,
     read_foreseen,
+    read_gained,
     read_milestones,
 )
 from tercih.evaluation.run_folder import RunFolder, estimate, is_control, number
@@ -130,10 +132,10 @@ def truncated(contents: RunFolder) -> str | None:
 def truth_against_reward(contents: RunFolder) -> str | None:
     """An agent's true return fell from its best while the learned reward of the same episodes rose."""
     rows = read_milestones(contents.control.get("milestones"))
-    top = parted_from_truth(rows)
-    if top is None:
+    parted = parted_from_truth(rows)
+    if parted is None:
         return None
-    last = rows[-1]
+    top, last = parted
     (was, now), (little, much) = (
         [each.estimate(which).value for each in (top, last)] for which in ("true", "predicted")
     )
@@ -158,6 +160,20 @@ def people_against_reward(contents: RunFolder) -> str | None:
     return None
 
 
+def sure_against_answers(contents: RunFolder) -> str | None:
+    """The learned reward, which the agent is after, is sure of what those who are asked do not say. Of answers that a
+    coin has turned around nothing else can be said."""
+    for rows in contents.metrics.values():
+        gain = parted_from_answers(read_milestones(contents.control.get("milestones")), read_gained(rows))
+        if gain and not is_control(contents):
+            return (
+                f"In the last third of the training the learned reward's squared error about {gain.n} new answers to"
+                f" random questions was {-gain.value:.2g} above a coin's ({-gain.high:.2g} to {-gain.low:.2g}),"
+                " while its own return rose: the agent is after something that those who were asked do not want."
+            )
+    return None
+
+
 def control_foreseen(contents: RunFolder) -> str | None:
     """Answers of a negative control, which a coin has turned around, were foreseen all the same. That its return rises
     is no sign: what is learned from coins is some reward or other, and by luck not a bad one."""
@@ -172,6 +188,7 @@ Check = Callable[[RunFolder], str | None]
 CONTROL_CHECKS: dict[str, Check] = {
     "reward hacking": truth_against_reward,
     "reward against answers": people_against_reward,
+    "sure against answers": sure_against_answers,
     "control foreseen": control_foreseen,
 }
 

@@ -15,6 +15,7 @@ RECIPES = {
     "control_ppo": "tercih.recipes.control_ppo",
     "backflip": "tercih.recipes.backflip",
     "pebble": "tercih.recipes.pebble",
+    "ibarz": "tercih.recipes.ibarz",
     "label_efficiency": "tercih.recipes.label_efficiency",
     "base_model": "tercih.recipes.base_model",
 }
