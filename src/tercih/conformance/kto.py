@@ -19,7 +19,7 @@ def prove(lab: Lab, method: type[KTO] = KTO) -> Findings:
     count, steps = lab.of(quick=(1000, 40), full=(10_000, 80))
     world, configured = lab.worlds[0], method(beta=BETA)
     weighted = method(beta=BETA, desirable=DESIRABLE, undesirable=UNDESIRABLE)
-    judged = thumbs(world, torch.arange(len(world.reward_Y)))
+    judged = thumbs(world, grown(world))
 
     def found(world: World, *, shuffled: bool = False, reference: bool = True) -> Tensor:
         return aligned(world, configured, drawn(world, count, shuffled=shuffled), steps, reference=reference)
@@ -66,12 +66,22 @@ def drawn(world: World, count: int, *, shuffled: bool) -> Thumbs:
     return Thumbs(tokens=judged.tokens, good_B=good_B, weight_B=judged.weight_B)
 
 
+def ratios(world: World) -> Tensor:
+    """log(π/π0) of a policy that has moved, shape (Y,)."""
+    return distribution(moved(world), world.language).log() - world.base_Y.log()
+
+
+def grown(world: World) -> Tensor:
+    """The half of all answers that it has made likelier, so that the zero point is above 0."""
+    return ratios(world).argsort(descending=True)[: len(world.base_Y) // 2]
+
+
 def in_words(world: World, judged: Thumbs) -> float:
-    """The loss of all answers as a plain loop; the zero point is of every prompt with the answer before its own."""
-    moved_Y = (distribution(moved(world), world.language).log() - world.base_Y.log()).tolist()
-    zero = max(0.0, sum(moved_Y) / len(moved_Y))
+    """The loss of these answers as a plain loop; the zero point is of every prompt with the answer before its own."""
+    moved_B = ratios(world)[grown(world)].tolist()
+    zero = max(0.0, sum(moved_B) / len(moved_B))
     total = 0.0
-    for ratio, good in zip(moved_Y, judged.good_B.tolist(), strict=True):
+    for ratio, good in zip(moved_B, judged.good_B.tolist(), strict=True):
         gain = 1 / (1 + exp(-BETA * (ratio - zero)))
         total += good * DESIRABLE * (1 - gain) + (1 - good) * UNDESIRABLE * gain
-    return total / len(moved_Y)
+    return total / len(moved_B)
