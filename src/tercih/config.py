@@ -22,14 +22,17 @@ class ConfigError(ValueError):
     """An option that does not exist or has a value it cannot have."""
 
 
-def from_command_line(kind: type[C], arguments: Sequence[str], *, program: str, description: str = "") -> C:
-    """`--config FILE` gives the defaults (a JSON file, such as a run's run.json), the other options override them."""
+def from_command_line(
+    kind: type[C], arguments: Sequence[str], *, program: str, description: str = "", default: C | None = None
+) -> C:
+    """`--config FILE` gives the defaults (a JSON file, such as a run's run.json), or else `default` does; the other
+    options override them."""
     parser = argparse.ArgumentParser(prog=program, add_help=False, allow_abbrev=False)
     parser.add_argument("--config", type=Path, metavar="FILE")
     first, rest = parser.parse_known_args(arguments)
-    default: Any = from_file(kind, first.config) if first.config else tyro.MISSING_NONPROP
+    begun: Any = from_file(kind, first.config) if first.config else default or tyro.MISSING_NONPROP
     text = f"{description or (get_origin(kind) or kind).__doc__}\n\n{CONFIG_HELP}"
-    config: C = tyro.cli(kind, prog=program, description=text, args=rest, default=default)
+    config: C = tyro.cli(kind, prog=program, description=text, args=rest, default=begun)
     return config
 
 

@@ -13,13 +13,16 @@ from typing import Any
 import pytest
 
 from tercih.commands.folders import report
+from tercih.commands.recipes import configure
 from tercih.data.steps import read_steps
 from tercih.environments.control import ControlError
 from tercih.feedback.store import Store
 from tercih.feedback.teachers import Teacher
 from tercih.metrics import read_metrics
+from tercih.recipes import control_ppo
 from tercih.recipes.clip_answers import RATER
-from tercih.recipes.control_ppo import ControlPPO, main
+from tercih.recipes.control_loop import ControlSettings
+from tercih.recipes.control_ppo import ControlPPO, main, settings_of, usual
 from tercih.run import RunError
 
 PROGRAM = """
@@ -50,6 +53,28 @@ def answers(out: Path) -> list[tuple[Any, ...]]:
         return [
             (each.pair, each.answer, each.sampler, each.propensity, each.rater) for each in store.comparisons("clips")
         ]
+
+
+def typed(*arguments: str) -> ControlSettings:
+    return settings_of(configure(control_ppo, "control_ppo", arguments, "tercih run control_ppo"))
+
+
+def test_what_is_usual_for_an_environment_is_where_the_command_line_begins() -> None:
+    swimmer = usual("Swimmer-v5")
+    assert (swimmer.copies, swimmer.method.gamma) == (4, 0.9999)
+    assert typed("--environment", "Swimmer-v5", "--labels", "0") == swimmer
+    assert typed("--environment=Swimmer-v5", "--labels", "0") == swimmer
+    assert typed("--labels", "0") == usual("HalfCheetah-v5") != ControlSettings()
+    assert typed("--environment", "Reacher-v5", "--labels", "0") == ControlSettings()
+
+
+def test_an_option_is_what_was_typed_also_where_elsewhere_it_is_usual() -> None:
+    plain, swimmer = ControlSettings(), usual("Swimmer-v5")
+    found = typed("--environment", "Swimmer-v5", "--labels", "0", "--loop.copies", str(plain.copies))
+    assert found.copies == plain.copies != swimmer.copies
+    assert found.length == swimmer.length
+    changed = typed("--environment", "Swimmer-v5", "--labels", "0", "--loop.method.lam", "0.9").method
+    assert (changed.lam, changed.gamma) == (0.9, swimmer.method.gamma)
 
 
 @pytest.fixture(scope="module")

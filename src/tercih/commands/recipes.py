@@ -30,13 +30,15 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def configure(module: ModuleType, name: str, arguments: Sequence[str], program: str) -> Any:
-    """The configuration that a recipe's main asks for, filled in from the command line."""
+    """The configuration that a recipe's main asks for, filled in from the command line. Where the recipe has a function
+    `defaults`, it says with what the given arguments begin."""
     main = getattr(module, "main", None)
     kinds = get_type_hints(main) if callable(main) else {}
     parameter = next(iter(inspect.signature(main).parameters), "") if callable(main) else ""
     if parameter not in kinds:
         raise ConfigError(f"{name} is no recipe: it has no function main(config: …) of a dataclass of options")
-    return from_command_line(kinds[parameter], arguments, program=program)
+    begin = getattr(module, "defaults", None)
+    return from_command_line(kinds[parameter], arguments, program=program, default=begin(arguments) if begin else None)
 
 
 def find(name: str) -> ModuleType:

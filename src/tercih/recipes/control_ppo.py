@@ -4,6 +4,8 @@ Any environment of Gymnasium's. A simulated teacher compares by the environment'
 sees; with `--ask` people do, while the agent goes on training.
 """
 
+from argparse import ArgumentParser
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,16 +21,17 @@ from tercih.recipes.control_run import AHEAD, check_ask, conclude, learn_from_cl
 
 TASKS: dict[str, dict[str, Any]] = {
     "HalfCheetah-v5": {"length": 128, "method": PPO(gamma=0.98, lam=0.92), "deviation": 0.3},
-    "Pendulum-v1": {"method": PPO(gamma=0.9), "optimisation": Optimisation(lr=1e-3, eps=1e-5, max_norm=0.5)},
-    "Swimmer-v5": {
-        "copies": 4,
+    "LunarLander-v3": {
+        "copies": 16,
         "length": 1024,
-        "method": PPO(gamma=0.9999, lam=0.98, minibatch=256),
-        "optimisation": Optimisation(lr=6e-4, eps=1e-5, max_norm=0.5),
+        "method": PPO(gamma=0.999, lam=0.98, epochs=4, entropy_coef=0.01),
     },
+    "Pendulum-v1": {"method": PPO(gamma=0.9), "optimisation": Optimisation(lr=1e-3, eps=1e-5, max_norm=0.5)},
+    "Swimmer-v5": {"copies": 4, "length": 320, "method": PPO(gamma=0.9999, lam=0.98, minibatch=256)},
 }
-"""What differs from the usual settings, by environment. The discounts, and all of Swimmer's, are those of RL Baselines3
-Zoo's tuned PPO."""
+"""What differs from the usual settings, by environment. The discounts are those of RL Baselines3 Zoo's tuned PPO, and
+LunarLander's settings all are. Swimmer has shorter rollouts than there and half the rate: with each a learned reward
+changes."""
 
 TINY = ControlSettings(
     steps=2048, copies=4, length=128, schedule=Schedule(labels=24), method=PPO(epochs=2),
@@ -64,19 +67,30 @@ class ControlPPO:
     tiny: bool = False
     """A minute's version of everything, to see that it runs."""
     loop: ControlSettings = ControlSettings()
+    """On the command line it begins as what is usual for the environment."""
+
+
+def usual(environment: str) -> ControlSettings:
+    """The settings that an environment has where nobody says otherwise."""
+    return replace(ControlSettings(), **TASKS.get(environment, {}))
+
+
+def defaults(arguments: Sequence[str]) -> ControlPPO:
+    """What the command line changes: the usual settings of the environment that it names."""
+    named = ArgumentParser(add_help=False, allow_abbrev=False)
+    named.add_argument("--environment", default=ControlPPO().environment)
+    environment = named.parse_known_args(arguments)[0].environment
+    return ControlPPO(environment=environment, loop=usual(environment))
 
 
 def settings_of(config: ControlPPO) -> ControlSettings:
-    if config.tiny and config.loop != ControlSettings():
+    if config.tiny and config.loop not in (ControlSettings(), usual(config.environment)):
         raise ValueError("--tiny has settings of its own; leave out --tiny, or the options --loop.…")
     if config.labels < 0:
         raise ValueError(f"--labels must be >= 0, got {config.labels}")
     if config.tiny:
         return TINY
-    plain, own = ControlSettings(), config.loop
-    usual = {name: value for name, value in TASKS.get(config.environment, {}).items()
-             if getattr(own, name) == getattr(plain, name)}  # fmt: skip
-    settings = replace(own, **usual)
+    settings = config.loop
     if config.steps is not None:
         settings = replace(settings, steps=config.steps)
     if config.labels:
