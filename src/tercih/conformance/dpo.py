@@ -26,7 +26,7 @@ def prove(lab: Lab, method: type[DPO] = DPO) -> Findings:
             at_most("TV to π*", total_variation(aligned(world, configured, pairs, steps), target(world)), 0.01),
             at_most("|loss − log 2| before the first step", abs(first - log(2)), 1e-12),
             *(
-                at_most(f"TV to the optimum under {name}", of_divergence(world, method, name, 2 * steps), 0.01)
+                at_most(f"TV to the optimum under {name}", of_divergence(world, method, name, 2 * steps), 0.001)
                 for name in (n for n, one in DIVERGENCES.items() if one.barrier and n != "reverse_kl")
             ),
         ),
@@ -46,9 +46,9 @@ def target(world: World) -> Tensor:
 
 def of_divergence(world: World, method: type[DPO], name: str, steps: int) -> float:
     """TV between what is found under a divergence and its optimum. β is larger, so that no answer becomes so unlikely
-    that its gradient is lost."""
-    found_Y = aligned(world, method(beta=2.0, divergence=name), population(world), steps)
-    return total_variation(found_Y, optimum_under(world.base_Y, world.reward_Y, 2.0, name))
+    that its gradient is lost; what is optimal under the reverse KL is still three times the bound away, or more."""
+    found_Y = aligned(world, method(beta=5.0, divergence=name), population(world), steps)
+    return total_variation(found_Y, optimum_under(world.base_Y, world.reward_Y, 5.0, name))
 
 
 def optimum_under(base_Y: Tensor, reward_Y: Tensor, beta: float, name: str) -> Tensor:
