@@ -34,8 +34,8 @@ TASKS: dict[str, dict[str, Any]] = {
         "optimisation": Optimisation(lr=6e-4, eps=1e-5, max_norm=0.5),
     },
 }
-"""What differs from the usual settings, by environment. The discounts are those of RL Baselines3 Zoo's tuned PPO, and so
-are all settings of LunarLander and Swimmer."""
+"""What differs from the usual settings, by environment. The discounts are those of RL Baselines3 Zoo's tuned PPO,
+and so are all settings of LunarLander and Swimmer."""
 
 TINY = ControlSettings(
     steps=2048, copies=4, length=128, schedule=Schedule(labels=24), method=PPO(epochs=2),
