@@ -62,12 +62,12 @@ def nothing(tokens: Tokens) -> Tensor:
     return torch.zeros(tokens.response_ids_BT.shape, dtype=torch.float64)
 
 
-def more_labels(lab: Lab, method: Method, goal: Goal, steps: int, noise: Noise = _as_they_are) -> Check:
+def more_labels(lab: Lab, method: Method, goal: Goal, steps: int) -> Check:
     """Closer to `goal` with 20 times as many sampled labels."""
     few, many = lab.of(quick=(500, 10_000), full=(2000, 50_000))
 
     def distance(world: World, labels: int) -> float:
-        sample = drawn(noise(population(world)), labels, generator(*world.key, 31))
+        sample = drawn(population(world), labels, generator(*world.key, 31))
         return total_variation(aligned(world, method, sample, steps), goal(world))
 
     return above_zero(

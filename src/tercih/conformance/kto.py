@@ -16,7 +16,7 @@ BETA, DESIRABLE, UNDESIRABLE = 0.5, 1.2, 0.9
 
 
 def prove(lab: Lab, method: type[KTO] = KTO) -> Findings:
-    count, steps = lab.of(quick=(1000, 40), full=(10_000, 80))
+    count, steps = lab.of(quick=(2500, 20), full=(10_000, 80))
     world, configured = lab.worlds[0], method(beta=BETA)
     weighted = method(beta=BETA, desirable=DESIRABLE, undesirable=UNDESIRABLE)
     judged = thumbs(world, grown(world))
