@@ -17,7 +17,7 @@ def smoothed(chance_N: Tensor, flipped: float) -> Tensor:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConservativeDPO(ImpliedReward):
     """DPO's loss with every label moved towards its opposite. Margins no longer grow without end: of labels that always
-    agree, the optimum is σ(margin) = 1 − ε. The default ε is that of the note's example."""
+    agree, the optimum is σ(margin) = 1 − ε. The note leaves ε open."""
 
     flipped: float = 0.1
 

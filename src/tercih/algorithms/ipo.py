@@ -22,7 +22,7 @@ def ipo_loss(difference_N: Tensor, chance_N: Tensor, tau: float) -> Tensor:
 class IPO(PairMethod):
     """Log-ratios are those of whole responses, as in the paper's equations: the optimum is π0 exp(E[p(y ≻ y')]/τ).
     `per_token` divides log-probabilities by the length of the response, as TRL does; then margins ask the same of long
-    and short answers, and that optimum no longer holds. The default τ is TRL's; the paper tries 0.1 to 1.
+    and short answers, and that optimum no longer holds. The default τ is TRL's.
     """
 
     needs_reference = True

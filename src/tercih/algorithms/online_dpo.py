@@ -21,7 +21,7 @@ def pairs_of(prompt_of_B: Tensor) -> Tensor:
 class OnlineDPO(ImpliedReward):
     """DPO's loss on what the rewards say of responses to one prompt; every prompt weighs the same. The paper has two of
     them and one annotator's choice: the better reward wins, equal ones tie. With `soft` rewards are log-strengths, and
-    labels their probabilities. The default β is the paper's."""
+    labels their probabilities. The default β is DPO's."""
 
     learns_from = "rollouts"
     needs_groups = True

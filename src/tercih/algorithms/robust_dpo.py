@@ -18,7 +18,7 @@ def robust_loss(difference_N: Tensor, chance_N: Tensor, flipped: float) -> Tenso
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RobustDPO(ImpliedReward):
-    """`flipped` is the rate ε, to be known or guessed. The default is that of the paper's experiments."""
+    """`flipped` is the rate ε, to be known or guessed. The default is one of the paper's rates †."""
 
     flipped: float = 0.1
 

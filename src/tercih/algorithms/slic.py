@@ -18,7 +18,7 @@ def hinge_loss(difference_N: Tensor, chance_N: Tensor, delta: float) -> Tensor:
 class SLiC(PairMethod):
     """The hinge on whole log-probabilities, and cross-entropy that keeps the model near what it was fine-tuned to (eq.
     1). The paper takes the fine-tuning targets for the latter; pairs have none, so it is the better answer here (its
-    "direct" variant, with human pairs as they are). Defaults are the paper's (§3)."""
+    "direct" variant, with human pairs as they are). Defaults are the paper's †."""
 
     delta: float = 1.0
     lam: float = 0.5
