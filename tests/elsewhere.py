@@ -119,7 +119,8 @@ def train(method: "Method") -> float:
     tokens = random_tokens([3, 2, 4, 2])
     item = {
         "demonstrations": Batch(tokens=tokens), "pairs": random_pairs(3, dtype=torch.float32),
-        "rankings": random_rankings(), "rollouts": rollout(tokens, -torch.rand(tokens.response_ids_BT.shape)),
+        "rankings": random_rankings(), "thumbs": random_thumbs([1, 2, 1], dtype=torch.float32),
+        "rollouts": rollout(tokens, -torch.rand(tokens.response_ids_BT.shape)),
     }[method.learns_from]  # fmt: skip
     trained.to(ELSEWHERE)
     reference = Reference(trained) if method.needs_reference else None
@@ -132,7 +133,7 @@ if __name__ == "__main__":
     here = Path(__file__).parents[1]
     sys.path[:0] = [str(here), str(here / "benchmarks")]
     from on_gpu import checks
-    from tests.small import Fixed, causal, random_pairs, random_rankings, random_tokens, rollout
+    from tests.small import Fixed, causal, random_pairs, random_rankings, random_thumbs, random_tokens, rollout
 
     from tercih.algorithms import METHODS
     from tercih.batches import Batch, Models

@@ -50,7 +50,7 @@ class KTO(Method):
 
     @torch.no_grad()
     def batches(self, data: Thumbs, models: Models, _state: State) -> Iterator[Thumbs]:
-        zero = torch.zeros(())
+        zero = data.good_B.new_zeros(())
         if data.rows > 1:
             elsewhere = mismatched(data.tokens)
             moved_BT = models.policy(elsewhere).logp_BT - models.reference_logp(elsewhere)
