@@ -83,7 +83,7 @@ def of_pairs(method: Method, dtype: torch.dtype) -> Case:
 
 
 def dpo(dtype: torch.dtype) -> Case:
-    return of_pairs(DPO(divergence="js"), dtype)
+    return of_pairs(DPO(beta=1.0, divergence="js"), dtype)
 
 
 def conservative_dpo(dtype: torch.dtype) -> Case:

@@ -57,6 +57,7 @@ from tercih.conformance import (
     verify,
 )
 from tercih.conformance.lab import Lab
+from tercih.divergences import DIVERGENCES
 from tercih.method import Method, State
 from tercih.models.preference_transformer import PreferenceTransformer
 from tercih.ops import clipped_surrogate, group_mean, group_normalised, kl1, kl3, mean_of_others, row_mean, row_sum
@@ -219,7 +220,8 @@ def on_margins(loss_of: Callable[[Tensor, float], Tensor], *, per_token: bool = 
             ratio_B = row_sum(policy(tokens).logp_BT, tokens.loss_mask_BT) - batch.reference_logp_B
             if per_token:
                 ratio_B = ratio_B / tokens.response_len_B
-            margin_N = ratio_B[batch.first_row_N] - ratio_B[batch.second_row_N]
+            worth_B = DIVERGENCES[self.divergence].slope(ratio_B)
+            margin_N = worth_B[batch.first_row_N] - worth_B[batch.second_row_N]
             first_N, second_N = batch.target_N3[:, 0], batch.target_N3[:, 1]
             loss_N = first_N * loss_of(margin_N, self.beta) + second_N * loss_of(-margin_N, self.beta)
             return Loss(terms={"dpo": Term(loss_N.sum(), per="comparisons")}, metrics={})
