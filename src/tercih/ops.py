@@ -38,7 +38,7 @@ def row_mean(x_BT: Tensor, mask_BT: Tensor) -> Tensor:
 
 
 def chance_of_first(target_N3: Tensor) -> Tensor:
-    """That the first of two is the better one, shape (N,); a tie counts half for either side."""
+    """That the first of two is the better one, shape (N,); a tie counts half for either side. Targets add up to 1."""
     return target_N3[:, 0] + target_N3[:, 2] / 2
 
 

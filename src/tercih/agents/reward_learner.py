@@ -16,6 +16,7 @@ from tercih.algorithms.bradley_terry import BradleyTerry, bradley_terry_loss
 from tercih.batches import SegmentPairs, Segments
 from tercih.environments.control import Array
 from tercih.models.ensemble import RewardEnsemble
+from tercih.ops import chance_of_first
 
 LOW, HIGH = 1.1, 1.5  # of validation by training loss: between them the regularisation stays (§2.2.3)
 
@@ -149,7 +150,7 @@ class RewardLearner:
     def _foresaw(self, clips: Segments, target_N3: Tensor, blind_N: Tensor) -> dict[str, float]:
         """Of the answers that were not ties, the share that was foreseen; and of all, ties too, how much nearer to what
         was said the members' probability came than ½ does, in squares (a Brier score's gain; at most ¼)."""
-        first_N = target_N3[:, 0] + target_N3[:, 2] / 2
+        first_N = chance_of_first(target_N3)
         score_MN2, lapse = self.ensemble.every(clips).view(self.settings.members, -1, 2), self.settings.method.lapse
         foreseen_N = lapse / 2 + (1 - lapse) * (score_MN2[..., 0] - score_MN2[..., 1]).sigmoid().mean(0)
         gain_N = ((0.5 - first_N) ** 2 - (foreseen_N - first_N) ** 2)[blind_N]
