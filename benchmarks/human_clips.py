@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from tercih.algorithms.bradley_terry import BradleyTerry
-from tercih.batches import Models
 from tercih.conformance.tables import Box
 from tercih.data.labelled_clips import Drawn, read_ipl, shuffled
 from tercih.evaluation.intervals import wilson
+from tercih.forward import Models
 from tercih.models.ensemble import RewardEnsemble
 from tercih.models.preference_transformer import PreferenceTransformer
 from tercih.optimisation import Optimisation

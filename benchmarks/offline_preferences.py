@@ -23,10 +23,10 @@ from tercih.agents.experience import Collector
 from tercih.agents.ipl import IPL, Implicit
 from tercih.agents.offline import by_advantage, by_reward, labelled
 from tercih.agents.ppo import PPO
-from tercih.batches import Models
 from tercih.data.labelled_clips import Drawn, shuffled
 from tercih.environments.worlds import Worlds
 from tercih.feedback.teachers import Teacher
+from tercih.forward import Models
 from tercih.method import Method
 from tercih.models.control import ActorCritic
 from tercih.optimisation import Optimisation

@@ -39,10 +39,12 @@ from tercih.algorithms.robust_dpo import RobustDPO
 from tercih.algorithms.sft import SFT
 from tercih.algorithms.simpo import SimPO
 from tercih.algorithms.slic import SLiC
-from tercih.batches import Batch, Models, Pairs, Rollout, Thumbs, Tokens
+from tercih.batches import Batch, Pairs, Rollout, Thumbs
+from tercih.forward import Models
 from tercih.method import Method
 from tercih.models.language_model import LanguageModel, Reference
 from tercih.models.mixture import geometric
+from tercih.tokens import Tokens
 
 AGREE = 1e-5
 SEED = 0

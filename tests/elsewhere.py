@@ -156,7 +156,8 @@ if __name__ == "__main__":
     )
 
     from tercih.algorithms import METHODS
-    from tercih.batches import Batch, Models
+    from tercih.batches import Batch
+    from tercih.forward import Models
     from tercih.method import Method
     from tercih.models.action_values import ActionValueModel
     from tercih.models.language_model import LanguageModel, Reference

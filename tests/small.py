@@ -18,8 +18,9 @@ from transformers import (
     Qwen2Config,
 )
 
-from tercih.batches import Pairs, Rankings, Rollout, Scored, Thumbs, Tokens
+from tercih.batches import Pairs, Rankings, Rollout, Scored, Thumbs
 from tercih.models.load import from_config
+from tercih.tokens import Tokens
 
 VOCABULARY = 31
 _COMMON = {

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from small import random_pairs, random_rankings, random_tokens, tokens
-from tercih.batches import Batch, Compared, Pairs, Rankings, Rollout, Tokens
+from tercih.batches import Batch, Compared, Pairs, Rankings, Rollout
+from tercih.tokens import Tokens
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,11 +17,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from small import causal, tokens
-from tercih.batches import Tokens
 from tercih.models.language_model import LanguageModel
 from tercih.models.layout import join
 from tercih.rollout.engine import Engine
 from tercih.rollout.sampling import Sampling
+from tercih.tokens import Tokens
 
 
 class Calls(TorchDispatchMode):

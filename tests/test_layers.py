@@ -12,7 +12,7 @@ import tercih
 
 HOUSE = Path(tercih.__file__).parent
 
-TENSORS = {"spans", "batches", "segments", "ops", "divergences", "method", "families"}
+TENSORS = {"spans", "tokens", "forward", "batches", "segments", "ops", "divergences", "method", "families"}
 LEARNING = TENSORS | {
     "distributed",
     "records",
@@ -29,6 +29,7 @@ ALL_ROOMS = {
     *LEARNING, "sources", "feedback", "environments", "agents", "checkpoint", "metrics", "evaluation", "report", "run",
 }  # fmt: skip
 
+FLOW = {"tokens", "forward", "batches"}
 MAY_IMPORT: dict[str, set[str]] = {
     "spans": set(),
     "records": set(),
@@ -37,24 +38,26 @@ MAY_IMPORT: dict[str, set[str]] = {
     "feedback": {"records", "sources"},
     "environments": {"records", "sources"},
     "progress": set(),
-    "batches": {"spans"},
-    "segments": {"batches"},
-    "ops": {"batches"},
+    "tokens": set(),
+    "forward": {"spans", "tokens"},
+    "batches": {"tokens", "forward"},
+    "segments": FLOW,
+    "ops": FLOW,
     "divergences": set(),
     "card": set(),
-    "method": {"batches"},
-    "families": {"batches", "ops", "divergences", "method"},
-    "distributed": {"batches"},
-    "data": {"records", "places", "progress", "batches", "segments"},
-    "models": {"card", "spans", "places", "batches", "segments"},
-    "rewards": {"card", "records", "batches", "ops", "environments", "data", "models"},
+    "method": FLOW,
+    "families": FLOW | {"ops", "divergences", "method"},
+    "distributed": FLOW,
+    "data": FLOW | {"records", "places", "progress", "segments"},
+    "models": FLOW | {"card", "spans", "places", "segments"},
+    "rewards": FLOW | {"card", "records", "ops", "environments", "data", "models"},
     # Sampling for training scores what it sampled, so rewards stand above rollouts.
-    "rollout": {"spans", "records", "batches", "ops", "distributed", "data", "models", "rewards"},
+    "rollout": FLOW | {"spans", "records", "ops", "distributed", "data", "models", "rewards"},
     "algorithms": TENSORS | {"card"},
     "checkpoint": set(),
     "metrics": set(),
     "optimisation": set(),
-    "train": {"spans", "batches", "method", "distributed", "checkpoint", "metrics", "optimisation", "progress"},
+    "train": FLOW | {"spans", "method", "distributed", "checkpoint", "metrics", "optimisation", "progress"},
     "agents": LEARNING | {"card", "feedback", "environments"},
     "evaluation": {"records"},
     "report": {"evaluation"},

@@ -66,7 +66,8 @@ from tercih.algorithms.sft import SFT
 from tercih.algorithms.simpo import SimPO
 from tercih.algorithms.slic import SLiC
 from tercih.algorithms.unlikelihood import Unlikelihood
-from tercih.batches import Batch, Loss, Models, Term
+from tercih.batches import Batch
+from tercih.forward import Loss, Models, Term
 from tercih.method import Method
 from tercih.metrics import read_metrics
 from tercih.models.action_values import ActionValueModel

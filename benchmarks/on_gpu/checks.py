@@ -29,9 +29,10 @@ from on_gpu.truth import (
     weights,
 )
 from tercih import spans
-from tercih.batches import Tokens, Want
+from tercih.forward import Want
 from tercih.models import logits, stream
 from tercih.models.language_model import LanguageModel
+from tercih.tokens import Tokens
 
 PRECISIONS = (torch.float32, torch.bfloat16)
 ROUNDING = {torch.float32: 1e-4, torch.bfloat16: None}  # None: measured

@@ -22,12 +22,13 @@ from harness.texts import spread
 from on_gpu.counts import bytes_read, operations, weights_of
 from tercih.algorithms.grpo import GRPO
 from tercih.algorithms.sft import SFT
-from tercih.batches import Batch, Compared, Tokens
+from tercih.batches import Batch, Compared
 from tercih.data.tokenize import Tokenizer
 from tercih.method import Method
 from tercih.models.language_model import LanguageModel
 from tercih.models.load import from_config
 from tercih.profiling.limits import Limits
+from tercih.tokens import Tokens
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,10 +10,12 @@ from torch import Tensor, nn
 from on_gpu.truth import TEMPERATURE, Errors, Plain, cast, far, some_tokens, weights
 from tercih.algorithms.dpo import DPO
 from tercih.algorithms.grpo import GRPO
-from tercih.batches import Batch, Models, Pairs, Rollout, Tokens
+from tercih.batches import Batch, Pairs, Rollout
+from tercih.forward import Models
 from tercih.method import Method
 from tercih.models.language_model import LanguageModel
 from tercih.optimisation import Optimisation
+from tercih.tokens import Tokens
 from tercih.train import fit
 
 ROWS = 5  # in a micro-batch of ours: a prompt's four answers and no more

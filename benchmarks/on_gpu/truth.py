@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaConfig, Qwen2Config
 
-from tercih.batches import Outputs, Tokens, Want
+from tercih.forward import Outputs, Want
 from tercih.models.load import from_config
+from tercih.tokens import Tokens
 
 Errors = dict[str, tuple[float, float]]  # of a check: ours, and that of a plain forward in the same precision
 TEMPERATURE = 0.7

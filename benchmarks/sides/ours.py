@@ -13,11 +13,11 @@ from harness.turns import Turns, read_case, turns_on
 from tercih.agents.experience import Collector
 from tercih.agents.ppo import PPO as AgentPPO
 from tercih.algorithms import METHODS
-from tercih.batches import Models
 from tercih.data.collate import demonstrations, pairs
 from tercih.data.offline import Offline
 from tercih.data.tokenize import Tokenizer
 from tercih.environments.worlds import Worlds
+from tercih.forward import Models
 from tercih.method import Method
 from tercih.models.control import ActorCritic
 from tercih.models.language_model import Reference

@@ -14,9 +14,9 @@ from tercih.agents.experience import Collector
 from tercih.agents.ppo import PPO
 from tercih.agents.preferences import FromPreferences
 from tercih.agents.reward_learner import RewardLearner, RewardLearning
-from tercih.batches import Models
 from tercih.conformance.clips import Oracle
 from tercih.environments.worlds import Worlds
+from tercih.forward import Models
 from tercih.models.control import ActorCritic
 from tercih.optimisation import Optimisation
 from tercih.train import fit

@@ -7,22 +7,9 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import Tensor, nn
 
-from tercih.batches import (
-    Batch,
-    Compared,
-    Loss,
-    Mean,
-    Models,
-    Pairs,
-    Rankings,
-    Rollout,
-    Scored,
-    Term,
-    Thumbs,
-    Valued,
-    Want,
-)
+from tercih.batches import Batch, Compared, Pairs, Rankings, Rollout, Scored, Thumbs, Valued
 from tercih.divergences import implied_slope
+from tercih.forward import Loss, Mean, Models, Term, Want
 from tercih.method import Method, Source, State, called, check
 from tercih.ops import adaptive_kl, chance_of_first, gae, kl1, kl_metric, mean_of, row_sum, token_rewards, total, whiten
 

@@ -10,11 +10,8 @@ from typing import Any, ClassVar, Literal
 
 from torch import nn
 
-from tercih.batches import (
-    AnyBatch,
-    Loss,
-    Models,
-)
+from tercih.batches import AnyBatch
+from tercih.forward import Loss, Models
 
 State = Mapping[str, Any]
 """What lives between steps (a KL coefficient, running moments): numbers and tensors, saved with every checkpoint."""

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from tercih.batches import Compared, Credited, Mean, Pairs
+from tercih.batches import Compared, Credited, Pairs
+from tercih.forward import Mean
 
 
 def total(x: Tensor, mask: Tensor) -> Tensor:

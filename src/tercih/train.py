@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from tercih import spans
-from tercih.batches import AnyBatch, Mean, Models
+from tercih.batches import AnyBatch
 from tercih.checkpoint import Checkpoints
 from tercih.distributed.placed import place
 from tercih.distributed.spread import spread
 from tercih.distributed.team import ALONE, Team
+from tercih.forward import Mean, Models
 from tercih.method import Method, State
 from tercih.metrics import MetricsFile
 from tercih.optimisation import Optimisation

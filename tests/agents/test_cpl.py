@@ -11,10 +11,10 @@ from tercih.agents.clips import cut
 from tercih.agents.cpl import CPL, cpl_loss
 from tercih.agents.experience import Collector
 from tercih.agents.offline import by_advantage, by_reward, labelled, logp_of
-from tercih.batches import Models
 from tercih.data.labelled_clips import Drawn, compared
 from tercih.environments.worlds import Worlds
 from tercih.feedback.teachers import Teacher
+from tercih.forward import Models
 from tercih.models.control import ActorCritic
 from tercih.optimisation import Optimisation
 from tercih.segments import SegmentPairs

@@ -19,10 +19,10 @@ from tercih.agents.evaluate import returns
 from tercih.agents.experience import Collector
 from tercih.agents.gail import GAIL
 from tercih.agents.ppo import PPO
-from tercih.batches import Models
 from tercih.data.steps import Array
 from tercih.environments.control import ControlError
 from tercih.environments.worlds import Worlds
+from tercih.forward import Models
 from tercih.models.control import ActorCritic
 from tercih.optimisation import Optimisation
 from tercih.train import fit

@@ -8,8 +8,8 @@ import torch
 from gymnasium import spaces
 
 from tercih.agents.ipl import IPL, Implicit, expectile_loss
-from tercih.batches import Models
 from tercih.data.labelled_clips import compared
+from tercih.forward import Models
 from tercih.segments import SegmentPairs
 
 BOX, PUSH = spaces.Box(-np.inf, np.inf, (3,)), spaces.Box(-2.0, 2.0, (2,))

@@ -16,9 +16,9 @@ from small import Fixed, gradients
 from tercih.agents.evaluate import returns
 from tercih.agents.experience import Collector, Experience
 from tercih.agents.ppo import PPO, PPOActs
-from tercih.batches import Models
 from tercih.environments.control import ControlError
 from tercih.environments.worlds import Worlds
+from tercih.forward import Models
 from tercih.metrics import read_metrics
 from tercih.models.control import ActorCritic
 from tercih.ops import gae_of_steps, whiten

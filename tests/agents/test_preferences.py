@@ -12,9 +12,9 @@ from tercih.agents.experience import Collector
 from tercih.agents.ppo import PPO
 from tercih.agents.preferences import RULES, FromPreferences, Heard, Query
 from tercih.agents.reward_learner import RewardLearner, RewardLearning
-from tercih.batches import Models
 from tercih.environments.worlds import Worlds
 from tercih.feedback.teachers import Teacher
+from tercih.forward import Models
 from tercih.models.control import ActorCritic
 from tercih.optimisation import Optimisation
 from tercih.train import fit

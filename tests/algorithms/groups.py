@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from small import causal, random_tokens, rollout
-from tercih.batches import Compared, Models, Rollout
+from tercih.batches import Compared, Rollout
+from tercih.forward import Models
 from tercih.method import Method
 from tercih.models.language_model import LanguageModel, Reference
 

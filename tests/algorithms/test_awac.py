@@ -5,7 +5,7 @@ import torch
 
 from small import causal, random_scored
 from tercih.algorithms.awac import AWAC, awac_weight
-from tercih.batches import Models
+from tercih.forward import Models
 from tercih.models import action_values
 from tercih.models.action_values import ActionValueModel
 

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from small import byte_pairs, random_pairs
 from tercih.algorithms.bradley_terry import BradleyTerry, bradley_terry_loss, davidson_loss
-from tercih.batches import Tokens
 from tercih.data.collate import all_pairs
 from tercih.data.tokenize import Tokenizer
 from tercih.records import Ranking, Text
+from tercih.tokens import Tokens
 
 
 def tensor(*values: float | list[float]) -> Tensor:

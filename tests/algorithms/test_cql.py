@@ -7,7 +7,7 @@ import torch
 
 from small import Fixed, causal, gradients, random_tokens
 from tercih.algorithms.cql import CQL, Turns, chosen, cql_loss
-from tercih.batches import Models
+from tercih.forward import Models
 from tercih.models.reward_model import RewardModel
 from tercih.optimisation import Optimisation
 from tercih.train import fit

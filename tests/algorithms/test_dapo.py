@@ -9,7 +9,8 @@ import torch
 from algorithms.groups import by_row, first, of_groups, setting
 from small import Fixed
 from tercih.algorithms.dapo import DAPO
-from tercih.batches import Models, Rollout
+from tercih.batches import Rollout
+from tercih.forward import Models
 from tercih.optimisation import Optimisation
 from tercih.train import fit
 

@@ -15,7 +15,8 @@ from tercih.algorithms.orpo import ORPO, log_odds
 from tercih.algorithms.rrhf import RRHF, rank_loss
 from tercih.algorithms.simpo import SimPO, simpo_loss
 from tercih.algorithms.slic import SLiC, hinge_loss
-from tercih.batches import Models, Thumbs
+from tercih.batches import Thumbs
+from tercih.forward import Models
 from tercih.method import Method
 from tercih.models.language_model import LanguageModel, Reference
 from tercih.ops import row_sum

@@ -7,9 +7,9 @@ from small import Fixed, causal, random_pairs
 from tercih.algorithms.conservative_dpo import ConservativeDPO
 from tercih.algorithms.dpo import DPO
 from tercih.algorithms.robust_dpo import RobustDPO, robust_loss
-from tercih.batches import Models
 from tercih.divergences import DIVERGENCES, implied_slope
 from tercih.families import ImpliedReward
+from tercih.forward import Models
 from tercih.models.language_model import LanguageModel, Reference
 from tercih.ops import chance_of_first, logistic_loss, row_sum
 

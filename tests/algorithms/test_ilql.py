@@ -7,7 +7,7 @@ import torch
 
 from small import byte_pairs, causal, random_scored, random_tokens
 from tercih.algorithms.ilql import ILQL, expectile_loss
-from tercih.batches import Models, Want
+from tercih.forward import Models, Want
 from tercih.models.action_values import ActionValueModel
 from tercih.models.language_model import LanguageModel
 from tercih.models.load import load_policy, save_model

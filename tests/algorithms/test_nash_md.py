@@ -5,7 +5,8 @@ import torch
 
 from small import causal, random_tokens, rollout
 from tercih.algorithms.nash_md import NashMD
-from tercih.batches import Compared, Models
+from tercih.batches import Compared
+from tercih.forward import Models
 from tercih.models.language_model import LanguageModel, Reference
 from tercih.ops import row_sum
 

@@ -12,7 +12,7 @@ from torch.nn.utils import parameters_to_vector
 from algorithms.test_ppo import setting
 from rollout.test_sampler import rollouts
 from tercih.algorithms.nlpo import NLPO, Masked
-from tercih.batches import Models
+from tercih.forward import Models
 from tercih.models.language_model import LanguageModel, Reference
 from tercih.models.nucleus import unpacked
 from tercih.ops import kl1, total

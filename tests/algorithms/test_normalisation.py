@@ -14,7 +14,8 @@ from tercih.algorithms.dr_grpo import DrGRPO
 from tercih.algorithms.grpo import GRPO
 from tercih.algorithms.gspo import GSPO
 from tercih.algorithms.rloo import RLOO
-from tercih.batches import Models, Rollout
+from tercih.batches import Rollout
+from tercih.forward import Models
 from tercih.method import Method
 from tercih.models.language_model import LanguageModel, Reference
 from tercih.optimisation import Optimisation

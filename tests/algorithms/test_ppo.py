@@ -7,8 +7,9 @@ import torch
 
 from small import byte_pairs, causal, random_tokens, rollout
 from tercih.algorithms.ppo import PPO, Pretraining
-from tercih.batches import Batch, Models, Rollout, Valued
+from tercih.batches import Batch, Rollout, Valued
 from tercih.data.tokenize import Tokenizer
+from tercih.forward import Models
 from tercih.metrics import read_metrics
 from tercih.models.language_model import LanguageModel, Reference
 from tercih.ops import clipped_value_loss, token_rewards

@@ -14,8 +14,8 @@ from commands.workshop import tercih, write_model, write_rows
 from small import causal, random_ratings
 from tercih.algorithms.binned_regression import BinnedRegression, two_bins
 from tercih.algorithms.score_regression import squared_error
-from tercih.batches import Models
 from tercih.data.tokenize import Tokenizer
+from tercih.forward import Models
 from tercih.models.load import load_reward_model, save_model
 from tercih.models.reward_model import RewardModel
 from tercih.records import Rating

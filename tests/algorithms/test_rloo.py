@@ -5,7 +5,7 @@ import torch
 
 from algorithms.groups import by_row, first, never, of_groups, setting
 from tercih.algorithms.rloo import RLOO, rloo_advantage
-from tercih.batches import Models
+from tercih.forward import Models
 
 
 def test_the_advantage_by_hand() -> None:

@@ -17,7 +17,8 @@ from tercih.algorithms.raft import RAFT
 from tercih.algorithms.rwr import RWR, rwr_weight
 from tercih.algorithms.sft import SFT
 from tercih.algorithms.unlikelihood import Unlikelihood, unlikelihood
-from tercih.batches import Batch, Models, Rollout, Scored
+from tercih.batches import Batch, Rollout, Scored
+from tercih.forward import Models
 from tercih.method import Method
 from tercih.models.language_model import LanguageModel, Reference
 from tercih.ops import best_of_group, best_share

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tercih.algorithms.sft import SFT
-from tercih.batches import Models
+from tercih.forward import Models
 from tercih.data import collate
 from tercih.data.offline import Offline
 from tercih.data.tokenize import Tokenizer

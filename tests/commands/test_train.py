@@ -17,7 +17,7 @@ METHOD = '''
 
 from dataclasses import dataclass
 
-from tercih.batches import Loss, Term
+from tercih.forward import Loss, Term
 from tercih.method import Method
 from tercih.ops import mean_of, total
 

@@ -17,11 +17,11 @@ from tercih.agents.demonstrations import Demonstrated
 from tercih.agents.experience import Acts
 from tercih.agents.gail import GAIL
 from tercih.agents.max_ent_irl import Inferred, max_ent_irl
-from tercih.batches import Loss
 from tercih.conformance import airl, bc, dagger, gail
 from tercih.conformance import apprenticeship as apprentices
 from tercih.conformance import max_ent_irl as inferences
 from tercih.data.steps import Steps
+from tercih.forward import Loss
 
 
 class Unlearn(BC):

@@ -12,9 +12,10 @@ from tercih.algorithms.mrt import MRT
 from tercih.algorithms.nlpo import NLPO
 from tercih.algorithms.reinforce import REINFORCE
 from tercih.algorithms.reinforce_pp import ReinforcePP
-from tercih.batches import Compared, Credited, Loss, Models, Rollout, Term, Valued
+from tercih.batches import Compared, Credited, Rollout, Valued
 from tercih.conformance import a2c, f_dpg, mrt, nlpo, reinforce, reinforce_pp
 from tercih.families import ActorCritic
+from tercih.forward import Loss, Models, Term
 from tercih.method import State
 from tercih.ops import row_mean, row_sum
 

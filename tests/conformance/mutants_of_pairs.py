@@ -18,7 +18,7 @@ from tercih.algorithms.robust_dpo import RobustDPO, robust_loss
 from tercih.algorithms.rrhf import RRHF
 from tercih.algorithms.simpo import SimPO
 from tercih.algorithms.slic import SLiC, hinge_loss
-from tercih.batches import Loss, Models, Pairs, Rankings, Thumbs
+from tercih.batches import Pairs, Rankings, Thumbs
 from tercih.conformance import (
     conservative_dpo,
     cpo,
@@ -33,6 +33,7 @@ from tercih.conformance import (
     slic,
 )
 from tercih.families import PairMethod
+from tercih.forward import Loss, Models
 from tercih.ops import logistic_loss, row_mean, row_sum
 
 

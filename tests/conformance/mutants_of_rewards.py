@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from tercih.algorithms.binned_regression import BinnedRegression, two_bins
 from tercih.algorithms.process_reward import ProcessReward
 from tercih.algorithms.score_regression import ScoreRegression
-from tercih.batches import Loss, Scored, Term, Thumbs
+from tercih.batches import Scored, Thumbs
 from tercih.conformance import binned_regression, judge, process_reward, reward_ensemble, score_regression
+from tercih.forward import Loss, Term
 from tercih.records import Text
 from tercih.rewards.ensemble import RULES
 from tercih.rewards.judge import Judge, Verdict

@@ -15,7 +15,7 @@ from tercih.algorithms.quark import Quark
 from tercih.algorithms.raft import RAFT
 from tercih.algorithms.rwr import RWR
 from tercih.algorithms.unlikelihood import Unlikelihood
-from tercih.batches import Beside, Loss, Models, Scored, Term, Want
+from tercih.batches import Beside, Scored
 from tercih.conformance import (
     awr,
     conditional,
@@ -28,6 +28,7 @@ from tercih.conformance import (
     unlikelihood,
 )
 from tercih.families import WeightedMLE
+from tercih.forward import Loss, Models, Term, Want
 from tercih.method import State
 from tercih.ops import row_mean, row_sum
 

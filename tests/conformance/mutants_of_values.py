@@ -10,8 +10,9 @@ from tercih.algorithms.awac import AWAC
 from tercih.algorithms.cql import CQL, Turns, offered
 from tercih.algorithms.ilql import ILQL
 from tercih.algorithms.nash_md import NashMD
-from tercih.batches import Batch, Compared, Loss, Models, Rollout, Scored, Valued, Want
+from tercih.batches import Batch, Compared, Rollout, Scored, Valued
 from tercih.conformance import awac, cql, ilql, nash_md
+from tercih.forward import Loss, Models, Want
 from tercih.method import State
 from tercih.ops import one_step
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from tercih.batches import Want
 from tercih.conformance.enumerable import EnumLM, Language, distribution, divergence, optimum, total_variation
 from tercih.conformance.lab import Lab, Sampled, World, generator
+from tercih.forward import Want
 from tercih.models.language_model import LanguageModel
 
 FIXED = Language(vocabulary=4, length=4)

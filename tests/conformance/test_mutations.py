@@ -36,7 +36,7 @@ from tercih.algorithms.plackett_luce import PlackettLuce
 from tercih.algorithms.ppo import PPO, Pretraining
 from tercih.algorithms.rloo import RLOO
 from tercih.algorithms.sft import SFT
-from tercih.batches import Batch, Compared, Loss, Models, Pairs, Rankings, Term, Valued
+from tercih.batches import Batch, Compared, Pairs, Rankings, Valued
 from tercih.conformance import (
     PROOFS,
     best_of_n,
@@ -62,6 +62,7 @@ from tercih.conformance import (
 )
 from tercih.conformance.lab import Lab
 from tercih.divergences import DIVERGENCES
+from tercih.forward import Loss, Models, Term
 from tercih.method import Method, State
 from tercih.models.preference_transformer import PreferenceTransformer
 from tercih.ops import clipped_surrogate, group_mean, group_normalised, kl1, kl3, mean_of_others, row_mean, row_sum

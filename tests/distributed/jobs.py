@@ -15,9 +15,10 @@ from small import Fixed, byte_pairs, causal, random_pairs, random_tokens
 from tercih.algorithms.dpo import DPO
 from tercih.algorithms.ppo import PPO
 from tercih.algorithms.sft import SFT
-from tercih.batches import Batch, Loss, Models, Term
+from tercih.batches import Batch
 from tercih.data.tokenize import Tokenizer
 from tercih.distributed.team import ALONE, Team, joined
+from tercih.forward import Loss, Models, Term
 from tercih.method import Method
 from tercih.models.language_model import LanguageModel, Reference
 from tercih.models.load import LoRA, add_lora

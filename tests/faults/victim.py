@@ -16,10 +16,10 @@ import torch
 from small import byte_pairs, causal
 from tercih.algorithms.ppo import PPO
 from tercih.algorithms.sft import SFT
-from tercih.batches import Models
 from tercih.data import collate
 from tercih.data.offline import Offline
 from tercih.data.tokenize import Tokenizer
+from tercih.forward import Models
 from tercih.models.language_model import LanguageModel, Reference
 from tercih.optimisation import Optimisation
 from tercih.records import Demonstration, Text

@@ -5,10 +5,11 @@ import torch
 from torch import Tensor
 
 from small import CONFIGS, VOCABULARY, causal, gradients, random_tokens, tokens
-from tercih.batches import Tokens, Want
+from tercih.forward import Want
 from tercih.models import logits, stream, trunk
 from tercih.models.language_model import LanguageModel, Reference, context_length, frozen_copy
 from tercih.models.load import LoRA, add_lora
+from tercih.tokens import Tokens
 
 ALL = Want(entropy=True, value=True)
 

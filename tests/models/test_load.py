@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from small import byte_pairs as make_tokenizer
 from small import causal, random_tokens
-from tercih.batches import Want
+from tercih.forward import Want
 from tercih.models.language_model import LanguageModel, Reference
 from tercih.models.load import (
     ABOUT,

@@ -13,14 +13,16 @@ from torch import Tensor, nn
 from commands import workshop
 from small import CONFIGS, Fixed, byte_pairs, causal, gradients, random_tokens
 from tercih.algorithms.sft import SFT
-from tercih.batches import Batch, Models, Tokens, Want
+from tercih.batches import Batch
 from tercih.checkpoint import Checkpoints
+from tercih.forward import Models, Want
 from tercih.metrics import read_metrics
 from tercih.models.language_model import LanguageModel
 from tercih.models.load import LoRA, ModelError, add_lora, from_config, load_causal, load_policy, save_model
 from tercih.models.memory import Memory, settle
 from tercih.models.reward_model import RewardModel
 from tercih.optimisation import Optimisation
+from tercih.tokens import Tokens
 from tercih.train import fit
 
 MADE = random_tokens([3, 4, 2], longest=20, holes=True)  # prompts are read once, where that may be

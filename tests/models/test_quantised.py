@@ -10,7 +10,8 @@ from torch import Tensor
 from commands import workshop
 from small import CONFIGS, Fixed, byte_pairs, gradients, random_tokens
 from tercih.algorithms.sft import SFT
-from tercih.batches import Batch, Models
+from tercih.batches import Batch
+from tercih.forward import Models
 from tercih.metrics import read_metrics
 from tercih.models.language_model import LanguageModel, Reference
 from tercih.models.load import (

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from small import causal, random_tokens, tokens
-from tercih.batches import Tokens
 from tercih.models import stream, trunk
 from tercih.models.reward_model import RewardModel
+from tercih.tokens import Tokens
 
 
 @pytest.fixture(autouse=True, params=[64, 0], ids=["together", "cut"])

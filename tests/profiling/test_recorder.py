@@ -8,10 +8,10 @@ from small import byte_pairs, causal
 from tercih import spans
 from tercih.algorithms.ppo import PPO
 from tercih.algorithms.sft import SFT
-from tercih.batches import Models
 from tercih.data import collate
 from tercih.data.offline import Offline
 from tercih.data.tokenize import Tokenizer
+from tercih.forward import Models
 from tercih.models.language_model import LanguageModel, Reference
 from tercih.optimisation import Optimisation
 from tercih.profiling.advice import advise

@@ -16,9 +16,10 @@ from tercih.algorithms.gspo import GSPO
 from tercih.algorithms.plackett_luce import PlackettLuce
 from tercih.algorithms.ppo import PPO
 from tercih.algorithms.rloo import RLOO
-from tercih.batches import Batch, Models
+from tercih.batches import Batch
 from tercih.data import collate
 from tercih.data.tokenize import Tokenizer
+from tercih.forward import Models
 from tercih.models.language_model import LanguageModel, Reference
 from tercih.models.load import load_causal, load_policy
 from tercih.models.reward_model import RewardModel

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from rollout.test_sampler import rollouts
-from tercih.batches import Rollout, Want
+from tercih.batches import Rollout
+from tercih.forward import Want
 from tercih.models.language_model import LanguageModel
 from tercih.models.nucleus import Nucleus, packed, unpacked
 from tercih.rollout.sampler import Rollouts

@@ -12,9 +12,11 @@ from torch import Tensor
 
 from small import causal, gradients, random_tokens, tokens
 from tercih.algorithms.ppo import PPO
-from tercih.batches import Models, Rollout, Tokens
+from tercih.batches import Rollout
+from tercih.forward import Models
 from tercih.models.language_model import LanguageModel, Reference
 from tercih.rollout.mismatch import Correction, mismatch
+from tercih.tokens import Tokens
 
 WORDS = 5
 

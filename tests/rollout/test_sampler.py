@@ -10,8 +10,9 @@ import torch
 from small import byte_pairs, causal, random_tokens, rollout
 from tercih.algorithms.dapo import DAPO
 from tercih.algorithms.grpo import GRPO
-from tercih.batches import Compared, Models, Rollout
+from tercih.batches import Compared, Rollout
 from tercih.data.tokenize import Tokenizer
+from tercih.forward import Models
 from tercih.models.language_model import LanguageModel
 from tercih.records import Text
 from tercih.rewards import Combiner, FunctionReward

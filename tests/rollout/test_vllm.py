@@ -16,8 +16,8 @@ from tests.rollout.tiny import full_logp, responses
 
 from small import byte_pairs, causal
 from tercih.algorithms.ppo import PPO
-from tercih.batches import Models
 from tercih.data.tokenize import Tokenizer
+from tercih.forward import Models
 from tercih.metrics import read_metrics
 from tercih.models.language_model import LanguageModel, Reference
 from tercih.models.load import LoRA, add_lora, merged_weights, save_weights

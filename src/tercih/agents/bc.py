@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from tercih.agents.experience import Acts
-from tercih.batches import Loss, Models, Term
 from tercih.card import Card
+from tercih.forward import Loss, Models, Term
 from tercih.method import Method, State, check
 from tercih.models.control import ActorCritic
 

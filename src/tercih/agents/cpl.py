@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from tercih.agents.offline import logp_of
-from tercih.batches import AnyBatch, Loss, Models, Term
+from tercih.batches import AnyBatch
 from tercih.card import Card
+from tercih.forward import Loss, Models, Term
 from tercih.method import Method, State, check
 from tercih.ops import mean_of
 from tercih.segments import SegmentPairs, Segments

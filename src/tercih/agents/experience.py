@@ -14,9 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tercih.batches import AnyBatch, Mean
+from tercih.batches import AnyBatch
 from tercih.environments.control import Array
 from tercih.environments.worlds import Steps, Worlds
+from tercih.forward import Mean
 from tercih.models.control import FAR, ActorCritic
 from tercih.models.running import Running
 from tercih.rewards.steps import StepReward, rewarded

@@ -15,8 +15,9 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.functional import softplus
 
 from tercih.algorithms.bradley_terry import bradley_terry_loss
-from tercih.batches import AnyBatch, Loss, Term
+from tercih.batches import AnyBatch
 from tercih.card import Card
+from tercih.forward import Loss, Term
 from tercih.method import Method, check
 from tercih.models.ensemble import RewardEnsemble
 from tercih.segments import SegmentPairs, Segments

@@ -18,8 +18,8 @@ from torch.nn import functional as F
 
 from tercih.agents.networks import Critics
 from tercih.agents.offline import logp_of
-from tercih.batches import Loss, Models, Term
 from tercih.card import Card
+from tercih.forward import Loss, Models, Term
 from tercih.method import Method, State, check
 from tercih.models.control import FAR, ActorCritic, inputs_of, outputs_of
 from tercih.ops import mean_of

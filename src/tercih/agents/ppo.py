@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tercih.agents.experience import Acts, Experience
-from tercih.batches import Loss, Models, Term
+from tercih.forward import Loss, Models, Term
 from tercih.method import Method, State, check
 from tercih.models.control import ActorCritic
 from tercih.ops import clipped_surrogate, clipped_value_loss, gae_of_steps, is_clipped, kl3

@@ -14,11 +14,11 @@ import torch
 from tercih.agents.clips import Excerpt, Schedule, cut, pairs
 from tercih.agents.experience import Collector, Experience
 from tercih.agents.reward_learner import RewardLearner
-from tercih.batches import Mean
 from tercih.card import Card
 from tercih.environments.control import Array, ControlError
 from tercih.feedback.acquisition import bald, choose, double_thompson, variance
 from tercih.feedback.samplers import RANDOM
+from tercih.forward import Mean
 
 CARD = Card(
     does="a reward is learned while the agent acts, and asked about where it is unsure",

@@ -6,8 +6,9 @@ from math import log
 
 from torch import Tensor, nn
 
-from tercih.batches import Loss, Scored, Term, Want
+from tercih.batches import Scored
 from tercih.card import Card
+from tercih.forward import Loss, Term, Want
 from tercih.method import Method, check
 from tercih.ops import mean_of, total
 

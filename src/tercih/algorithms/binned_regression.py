@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tercih.batches import Loss, Models, Scored, Term
+from tercih.batches import Scored
 from tercih.card import Card
+from tercih.forward import Loss, Models, Term
 from tercih.method import Method, State, check
 from tercih.ops import mean_of
 

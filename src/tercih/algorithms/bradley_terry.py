@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from tercih.batches import Loss, Pairs, Term
+from tercih.batches import Pairs
 from tercih.card import Card
+from tercih.forward import Loss, Term
 from tercih.method import Method
 from tercih.ops import mean_of
 from tercih.segments import SegmentPairs

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tercih.batches import Models, Scored
+from tercih.batches import Scored
 from tercih.card import Card
 from tercih.families import WeightedMLE
+from tercih.forward import Models
 from tercih.method import State
 
 CARD = Card(

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from tercih.batches import Batch, Beside, Loss, Models, Term, Want
+from tercih.batches import Batch, Beside
 from tercih.card import Card
+from tercih.forward import Loss, Models, Term, Want
 from tercih.method import Method, State
 from tercih.ops import mean_of, total
 

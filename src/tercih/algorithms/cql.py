@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from tercih.batches import Batch, Loss, Models, Term
+from tercih.batches import Batch
 from tercih.card import Card
+from tercih.forward import Loss, Models, Term
 from tercih.method import Method, State, check
 from tercih.ops import mean_of
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from tercih.batches import Batch, Compared, Loss, Models, Rollout, Term
+from tercih.batches import Batch, Compared, Rollout
 from tercih.card import Card
+from tercih.forward import Loss, Models, Term
 from tercih.method import Method, State, check
 from tercih.ops import clipped_surrogate, group_normalised, is_clipped, mean_of, total
 

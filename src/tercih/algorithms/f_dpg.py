@@ -11,12 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tercih.batches import Batch, Compared, Loss, Models, Rollout, Tokens
+from tercih.batches import Batch, Compared, Rollout
 from tercih.card import Card
 from tercih.divergences import slope_of
 from tercih.families import penalised, score_function
+from tercih.forward import Loss, Models
 from tercih.method import Method, State, check
 from tercih.ops import mean_of_others
+from tercih.tokens import Tokens
 
 CARD = Card(
     does="moves the policy to a target distribution, by the divergence you choose",

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from tercih.batches import Compared, Loss, Term
+from tercih.batches import Compared
 from tercih.card import Card
 from tercih.families import GroupMethod
+from tercih.forward import Loss, Term
 from tercih.method import check
 from tercih.ops import clipped_surrogate, group_normalised, is_clipped, kl3, kl_metric, mean_of, row_mean
 

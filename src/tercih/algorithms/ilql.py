@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tercih.batches import ActionsValued, Loss, Models, Scored, Term, Want
+from tercih.batches import ActionsValued, Scored
 from tercih.card import Card
+from tercih.forward import Loss, Models, Term, Want
 from tercih.method import Method, State, check
 from tercih.ops import mean_of, one_step, total, twin_error
 

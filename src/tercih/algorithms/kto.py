@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from tercih.batches import Loss, Models, Term, Thumbs, Tokens
+from tercih.batches import Thumbs
 from tercih.card import Card
 from tercih.families import log_ratio, with_reference
+from tercih.forward import Loss, Models, Term
 from tercih.method import Method, State, check
 from tercih.ops import mean_of, row_sum
+from tercih.tokens import Tokens
 
 CARD = Card(
     does="learns from thumbs up and down on single answers",

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from tercih.batches import Loss, Models, Rankings, Term
+from tercih.batches import Rankings
 from tercih.card import Card
 from tercih.divergences import implied_slope
 from tercih.families import log_ratio, with_reference
+from tercih.forward import Loss, Models, Term
 from tercih.method import Method, State, check
 from tercih.ops import mean_of, plackett_luce_loss
 

@@ -7,8 +7,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from tercih.batches import Loss, Rollout, Term
+from tercih.batches import Rollout
 from tercih.card import Card
+from tercih.forward import Loss, Term
 from tercih.method import Method, check
 from tercih.ops import group_size, group_softmax, mean_of, row_sum
 

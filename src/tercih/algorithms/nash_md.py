@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from tercih.batches import Batch, Compared, Loss, Models, Rollout
+from tercih.batches import Batch, Compared, Rollout
 from tercih.card import Card
 from tercih.families import penalised, score_function
+from tercih.forward import Loss, Models
 from tercih.method import Method, State, check
 
 CARD = Card(

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tercih.batches import Batch, Mean, Models, Rollout, Valued, Want
+from tercih.batches import Batch, Rollout, Valued
 from tercih.card import Card
 from tercih.families import ActorCritic
+from tercih.forward import Mean, Models, Want
 from tercih.method import State, check
 from tercih.ops import clip_fraction, clipped_surrogate, clipped_value_loss, mean_of
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tercih.batches import Models, Pairs, Rollout
+from tercih.batches import Pairs, Rollout
 from tercih.card import Card
 from tercih.families import ImpliedReward, with_reference
+from tercih.forward import Models
 from tercih.method import State
 from tercih.ops import group_size, logistic_loss
 

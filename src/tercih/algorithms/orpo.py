@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from tercih.batches import Pairs, Term
+from tercih.batches import Pairs
 from tercih.card import Card
 from tercih.families import PairMethod
+from tercih.forward import Term
 from tercih.method import check
 from tercih.ops import log_complement, logistic_loss, of_better, row_mean
 

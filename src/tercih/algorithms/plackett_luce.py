@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from tercih.batches import Loss, Rankings, Term
+from tercih.batches import Rankings
 from tercih.card import Card
+from tercih.forward import Loss, Term
 from tercih.method import Method
 from tercih.ops import mean_of, plackett_luce_loss
 

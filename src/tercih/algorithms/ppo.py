@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tercih.batches import Batch, Loss, Mean, Models, Rollout, Term, Valued
+from tercih.batches import Batch, Rollout, Valued
 from tercih.card import Card
 from tercih.families import ActorCritic
+from tercih.forward import Loss, Mean, Models, Term
 from tercih.method import State, check
 from tercih.ops import clip_fraction, clipped_surrogate, clipped_value_loss, total
 

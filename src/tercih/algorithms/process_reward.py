@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from tercih.batches import Loss, Term, Thumbs
+from tercih.batches import Thumbs
 from tercih.card import Card
+from tercih.forward import Loss, Term
 from tercih.method import Method
 from tercih.ops import logistic_loss, mean_of
 

@@ -8,11 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tercih.batches import Beside, Loss, Models, Rollout, Scored, Term, Tokens, Want
+from tercih.batches import Beside, Rollout, Scored
 from tercih.card import Card
 from tercih.families import scored
+from tercih.forward import Loss, Models, Term, Want
 from tercih.method import Method, State, check
 from tercih.ops import mean_of, total
+from tercih.tokens import Tokens
 
 CARD = Card(
     does="learns quantiles of reward behind words, and asks for the best",

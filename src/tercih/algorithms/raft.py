@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tercih.batches import Models, Rollout, Scored
+from tercih.batches import Rollout, Scored
 from tercih.card import Card
 from tercih.families import WeightedMLE, scored
+from tercih.forward import Models
 from tercih.method import State, check
 from tercih.ops import best_of_group, best_share
 

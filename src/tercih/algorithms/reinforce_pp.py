@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tercih.batches import Batch, Credited, Loss, Models, Rollout, Term
+from tercih.batches import Batch, Credited, Rollout
 from tercih.card import Card
+from tercih.forward import Loss, Models, Term
 from tercih.method import Method, State, check
 from tercih.ops import clip_fraction, clipped_surrogate, gae, kl1, kl_metric, token_rewards, total, whiten
 

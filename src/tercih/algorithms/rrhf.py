@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tercih.batches import Loss, Rankings, Term
+from tercih.batches import Rankings
 from tercih.card import Card
+from tercih.forward import Loss, Term
 from tercih.method import Method, check
 from tercih.ops import mean_of, row_mean
 

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from tercih.batches import Loss, Scored, Term
+from tercih.batches import Scored
 from tercih.card import Card
+from tercih.forward import Loss, Term
 from tercih.method import Method
 from tercih.ops import mean_of
 

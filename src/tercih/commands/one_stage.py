@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tercih.batches import Batch, Models
+from tercih.batches import Batch
 from tercih.commands.files import named
 from tercih.commands.judges import JudgeOptions, judge_of
 from tercih.commands.train_options import METRIC, Train, is_learned
@@ -20,6 +20,7 @@ from tercih.distributed.team import ALONE, Team
 from tercih.environments import stories
 from tercih.evaluation import text_metrics
 from tercih.feedback.quality import dawid_skene
+from tercih.forward import Models
 from tercih.method import Method
 from tercih.models.language_model import LanguageModel, Reference
 from tercih.models.load import LoRA, add_lora, is_reward_model, load_causal, load_policy, load_reward_model

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from tercih.algorithms.awr import AWR
-from tercih.batches import Want
 from tercih.conformance.checks import Findings, above_zero, at_least, at_most, every
 from tercih.conformance.enumerable import distribution, total_variation
 from tercih.conformance.lab import Always, Lab, World, train
 from tercih.conformance.weighing import population, shuffled
+from tercih.forward import Want
 from tercih.models.language_model import LanguageModel
 
 BETA, CAP = 0.5, 3.0

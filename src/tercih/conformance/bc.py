@@ -8,11 +8,11 @@ import torch
 from tercih.agents.bc import BC, Always
 from tercih.agents.demonstrations import Demonstrated
 from tercih.agents.tabular import Floats
-from tercih.batches import Models
 from tercih.conformance.checks import Findings, above_zero, at_least, at_most, every
 from tercih.conformance.field import SIDE, Field, table_of
 from tercih.conformance.lab import EXACT, Lab, generator
 from tercih.environments.worlds import Worlds
+from tercih.forward import Models
 from tercih.models.control import ActorCritic
 from tercih.train import fit
 

@@ -6,10 +6,11 @@ from math import exp
 import torch
 
 from tercih.algorithms.bradley_terry import BradleyTerry
-from tercih.batches import Models, Pairs
+from tercih.batches import Pairs
 from tercih.conformance.checks import Findings, above_zero, at_least, at_most, every
 from tercih.conformance.lab import Always, Lab, World, generator, train
 from tercih.conformance.labels import all_pairs, drawn, ranked_pairs, shuffled
+from tercih.forward import Models
 from tercih.models.reward_model import RewardModel
 
 TIE = 0.5  # Davidson's ν

@@ -14,11 +14,12 @@ from torch import Tensor
 
 from tercih.algorithms import METHODS
 from tercih.algorithms.bradley_terry import BradleyTerry
-from tercih.batches import Batch, Models, Pairs, Rankings, Scored, Thumbs
+from tercih.batches import Batch, Pairs, Rankings, Scored, Thumbs
 from tercih.conformance.enumerable import distribution, divergence, optimum, total_variation
 from tercih.conformance.groups import UNLIKE
 from tercih.conformance.lab import EXACT, Always, Lab, Sampled, World, generator, train
 from tercih.conformance.labels import one_prompt
+from tercih.forward import Models
 from tercih.method import Method, stands_alone
 from tercih.optimisation import Optimisation
 

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from tercih.algorithms.conditional import Conditional
-from tercih.batches import Models, Scored
+from tercih.batches import Scored
 from tercih.conformance.checks import Findings, above_zero, at_least, at_most
 from tercih.conformance.enumerable import total_variation
 from tercih.conformance.lab import Always, Lab, World, train
 from tercih.conformance.weighing import behind, population, shuffled, weighed, with_room
+from tercih.forward import Models
 
 THRESHOLD = 0.3
 WORDS = {"good": (1,), "bad": (2,)}

@@ -6,12 +6,13 @@ from torch import Tensor
 
 from tercih.algorithms.context_distillation import ContextDistillation
 from tercih.algorithms.sft import SFT
-from tercih.batches import Batch, Models
+from tercih.batches import Batch
 from tercih.conformance.checks import Findings, above_zero, at_least, at_most, every
 from tercih.conformance.enumerable import distribution, total_variation
 from tercih.conformance.groups import moved
 from tercih.conformance.lab import Always, Lab, World, train
 from tercih.conformance.weighing import behind, with_room
+from tercih.forward import Models
 from tercih.method import Method
 from tercih.models.language_model import LanguageModel, Reference
 

@@ -4,12 +4,12 @@ one of maximum-entropy RL."""
 from statistics import mean
 
 from tercih.agents.cpl import CPL
-from tercih.batches import Models
 from tercih.conformance.checks import Findings, above_zero, at_least, at_most, every
 from tercih.conformance.enumerable import total_variation
 from tercih.conformance.lab import Always, Lab, train
 from tercih.conformance.tables import Table, probabilities
 from tercih.data.labelled_clips import shuffled
+from tercih.forward import Models
 from tercih.models.control import ActorCritic
 from tercih.segments import SegmentPairs
 

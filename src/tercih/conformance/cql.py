@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from tercih.algorithms.cql import CQL, Turns, chosen
-from tercih.batches import Models, Tokens
 from tercih.conformance.checks import Findings, above_zero, at_least, at_most, every
 from tercih.conformance.enumerable import EnumLM, Language
 from tercih.conformance.lab import Always, Lab, generator, train
+from tercih.forward import Models
 from tercih.models.reward_model import RewardModel
 from tercih.optimisation import Optimisation
+from tercih.tokens import Tokens
 
 SPOKEN = Language(vocabulary=5, length=4)  # somebody opens, and three utterances of one token answer
 OFFERED, GAMMA = 3, 0.9

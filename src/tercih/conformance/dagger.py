@@ -10,11 +10,11 @@ from tercih.agents.bc import BC
 from tercih.agents.dagger import DAgger
 from tercih.agents.demonstrations import Demonstrated
 from tercih.agents.evaluate import Act, returns
-from tercih.batches import Models
 from tercih.conformance.checks import Findings, above_zero, at_most, every
 from tercih.conformance.lab import Lab
 from tercih.data.steps import Array
 from tercih.environments.worlds import Worlds
+from tercih.forward import Models
 from tercih.models.control import ActorCritic
 from tercih.optimisation import Optimisation
 from tercih.train import fit

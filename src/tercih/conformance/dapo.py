@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from tercih.algorithms.dapo import DAPO
-from tercih.batches import Batch, Compared, Models, Rollout
+from tercih.batches import Batch, Compared, Rollout
 from tercih.conformance.checks import Findings, above_zero, at_least, at_most, every
 from tercih.conformance.groups import UNLIKE, OffPolicy, kept, largest, reinforce, worlds
 from tercih.conformance.lab import Lab, World
+from tercih.forward import Models
 from tercih.method import State
 from tercih.ops import group_normalised
 

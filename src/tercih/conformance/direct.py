@@ -8,13 +8,15 @@ from math import exp, log1p
 import torch
 from torch import Tensor
 
-from tercih.batches import Batch, Models, Pairs, Tokens
+from tercih.batches import Batch, Pairs
 from tercih.conformance.checks import Check, above_zero, at_most
 from tercih.conformance.enumerable import distribution, total_variation
 from tercih.conformance.lab import Always, Lab, World, generator, train
 from tercih.conformance.labels import all_pairs, drawn, one_prompt, shuffled
+from tercih.forward import Models
 from tercih.method import Method
 from tercih.models.language_model import LanguageModel
+from tercih.tokens import Tokens
 
 Goal = Callable[[World], Tensor]
 Noise = Callable[[Pairs], Pairs]

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tercih.batches import Tokens
 from tercih.models.language_model import LanguageModel
 from tercih.ops import row_sum
+from tercih.tokens import Tokens
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from tercih.algorithms.f_dpg import FDPG, pseudo_reward
-from tercih.batches import Batch, Compared, Models, Rollout
+from tercih.batches import Batch, Compared, Rollout
 from tercih.conformance.checks import Check, Findings, above_zero, at_least, at_most, every
 from tercih.conformance.enumerable import distribution, optimum, total_variation
 from tercih.conformance.groups import FEW, every_gradient, moved, reinforce, rollout_of, worlds
 from tercih.conformance.lab import Lab, World, generator
+from tercih.forward import Models
 from tercih.method import State
 from tercih.ops import kl1, mean_of_others, row_sum
 from tercih.rewards.constraints import fitted

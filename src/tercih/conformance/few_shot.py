@@ -11,11 +11,11 @@ from torch.nn.functional import logsigmoid
 
 from tercih.agents.few_shot import FewShot, ReadyReward, Tasks
 from tercih.algorithms.bradley_terry import BradleyTerry
-from tercih.batches import Models
 from tercih.conformance.checks import Findings, above_zero, at_least, at_most, every
 from tercih.conformance.lab import Lab, generator
 from tercih.conformance.tables import Box
 from tercih.data.labelled_clips import Drawn, shuffled
+from tercih.forward import Models
 from tercih.models.ensemble import RewardEnsemble
 from tercih.optimisation import Optimisation
 from tercih.segments import SegmentPairs, Segments

@@ -19,10 +19,10 @@ from tercih.agents.evaluate import Act
 from tercih.agents.experience import Collector
 from tercih.agents.ppo import PPO
 from tercih.agents.tabular import Floats, Tabular
-from tercih.batches import Models
 from tercih.conformance.lab import generator
 from tercih.environments.control import World
 from tercih.environments.worlds import Worlds
+from tercih.forward import Models
 from tercih.models.control import ActorCritic
 from tercih.optimisation import Optimisation
 from tercih.train import fit

@@ -20,12 +20,12 @@ from tercih.agents.ppo import PPO
 from tercih.agents.preferences import FromPreferences
 from tercih.agents.reward_learner import RewardLearner, RewardLearning
 from tercih.algorithms.bradley_terry import BradleyTerry
-from tercih.batches import Models
 from tercih.conformance.checks import Check, Findings, above_zero, at_most, every
 from tercih.conformance.clips import Oracle
 from tercih.conformance.lab import Lab
 from tercih.environments.control import Array
 from tercih.environments.worlds import Worlds
+from tercih.forward import Models
 from tercih.models.control import ActorCritic
 from tercih.models.ensemble import RewardEnsemble
 from tercih.optimisation import Optimisation

@@ -7,11 +7,11 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from tercih.agents.ipl import IPL, Implicit
-from tercih.batches import Models
 from tercih.conformance.checks import Findings, above_zero, at_least, at_most
 from tercih.conformance.lab import Always, Lab, train
 from tercih.conformance.tables import Table, cloning, probabilities
 from tercih.data.labelled_clips import shuffled
+from tercih.forward import Models
 from tercih.segments import SegmentPairs
 
 

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from tercih.algorithms.bradley_terry import BradleyTerry, bradley_terry_loss
-from tercih.batches import Models, Pairs
+from tercih.batches import Pairs
 from tercih.conformance.checks import Findings, above_zero, at_least, at_most, every
 from tercih.conformance.lab import Always, Lab, World, train
 from tercih.conformance.labels import one_prompt
 from tercih.data.collate import as_consensus
+from tercih.forward import Models
 from tercih.records import Text
 from tercih.rewards.judge import Judge, Reply, Turns, Verdict, comparison
 

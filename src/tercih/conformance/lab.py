@@ -10,12 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tercih.batches import AnyBatch, Batch, Models, Rollout, Tokens, Want
+from tercih.batches import AnyBatch, Batch, Rollout
 from tercih.conformance.enumerable import EnumLM, Language, distribution
+from tercih.forward import Models, Want
 from tercih.method import Method
 from tercih.models.language_model import LanguageModel, Reference
 from tercih.models.reward_model import RewardModel
 from tercih.optimisation import Optimisation
+from tercih.tokens import Tokens
 from tercih.train import Data, fit
 
 N = TypeVar("N")

@@ -12,8 +12,9 @@ from math import lcm
 import torch
 from torch import Tensor
 
-from tercih.batches import Pairs, Rankings, Tokens
+from tercih.batches import Pairs, Rankings
 from tercih.conformance.enumerable import Language
+from tercih.tokens import Tokens
 
 
 def one_prompt(language: Language) -> Tokens:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tercih.algorithms.mrt import MRT
-from tercih.batches import Loss, Rollout
+from tercih.batches import Rollout
 from tercih.conformance.checks import Findings, above_zero, at_least, at_most, every
 from tercih.conformance.direct import loss_of
 from tercih.conformance.enumerable import distribution
@@ -24,6 +24,7 @@ from tercih.conformance.groups import (
     worlds,
 )
 from tercih.conformance.lab import Lab, World
+from tercih.forward import Loss
 from tercih.ops import row_sum
 
 ALPHA = 0.5

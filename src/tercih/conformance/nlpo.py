@@ -10,13 +10,14 @@ from torch import Tensor
 
 from tercih.algorithms.nlpo import NLPO
 from tercih.algorithms.ppo import PPO
-from tercih.batches import Valued, Want
+from tercih.batches import Valued
 from tercih.conformance.checks import Check, Findings, above_zero, at_least, at_most, every
 from tercih.conformance.enumerable import distribution, total_variation
 from tercih.conformance.groups import kept, largest
 from tercih.conformance.lab import Lab, World, generator, said, train
 from tercih.conformance.ppo import BETA, rollouts
 from tercih.families import ActorCritic
+from tercih.forward import Want
 from tercih.models.language_model import LanguageModel
 from tercih.ops import row_sum
 from tercih.optimisation import Optimisation

@@ -7,10 +7,11 @@ from torch import Tensor
 
 from tercih.algorithms.bradley_terry import BradleyTerry
 from tercih.algorithms.plackett_luce import PlackettLuce
-from tercih.batches import Batch, Models, Rankings
+from tercih.batches import Batch, Rankings
 from tercih.conformance.checks import Findings, above_zero, at_least, at_most, every
 from tercih.conformance.lab import Always, Lab, World, generator, train
 from tercih.conformance.labels import all_rankings, drawn_rankings, neighbours, ranked_pairs, shuffled_orders
+from tercih.forward import Models
 from tercih.method import Method
 from tercih.models.reward_model import RewardModel
 

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from tercih.algorithms.bradley_terry import BradleyTerry
-from tercih.batches import Models, Pairs
+from tercih.batches import Pairs
 from tercih.card import Card
 from tercih.conformance.checks import Findings, above_zero, at_least, at_most, every
 from tercih.conformance.lab import EXACT, Always, Lab, World, generator, train
 from tercih.conformance.labels import all_pairs, drawn, shuffled
+from tercih.forward import Models
 from tercih.models.reward_model import RewardModel
 from tercih.optimisation import Optimisation
 

@@ -8,11 +8,12 @@ from scipy import optimize
 from torch import Tensor
 
 from tercih.algorithms.ppo import PPO
-from tercih.batches import Batch, Valued, Want
+from tercih.batches import Batch, Valued
 from tercih.conformance.checks import Findings, above_zero, at_least, at_most, every
 from tercih.conformance.enumerable import distribution, divergence, optimum, total_variation
 from tercih.conformance.lab import Lab, Sampled, World, generator, train
 from tercih.families import ActorCritic
+from tercih.forward import Want
 from tercih.models.language_model import LanguageModel
 from tercih.optimisation import Optimisation
 

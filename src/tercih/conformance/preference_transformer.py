@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from tercih.algorithms.bradley_terry import BradleyTerry
-from tercih.batches import Models
 from tercih.conformance.checks import Findings, above_zero, at_least, at_most, every
 from tercih.conformance.lab import Lab, generator
 from tercih.conformance.tables import Discrete
 from tercih.data.labelled_clips import Drawn, shuffled
+from tercih.forward import Models
 from tercih.models.ensemble import RewardEnsemble
 from tercih.models.preference_transformer import PreferenceTransformer
 from tercih.optimisation import Optimisation

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 
 from tercih.algorithms.process_reward import ProcessReward
-from tercih.batches import Models, Thumbs, Tokens
+from tercih.batches import Thumbs
 from tercih.conformance.checks import Findings, above_zero, at_least, at_most, every
 from tercih.conformance.lab import Always, Lab, World, generator, train
+from tercih.forward import Models
 from tercih.rewards.stepwise import STEP_RULES
+from tercih.tokens import Tokens
 
 
 @dataclass(frozen=True)

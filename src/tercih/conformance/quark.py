@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from tercih.algorithms.quark import Quark
-from tercih.batches import Models, Rollout
+from tercih.batches import Rollout
 from tercih.conformance.checks import Findings, above_zero, at_least, at_most, every
 from tercih.conformance.enumerable import total_variation
 from tercih.conformance.groups import moved
 from tercih.conformance.lab import Lab, Stateless, World, generator, train
 from tercih.conformance.weighing import behind, with_room
+from tercih.forward import Models
 from tercih.models.language_model import LanguageModel, Reference
 from tercih.optimisation import Optimisation
 

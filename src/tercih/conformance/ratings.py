@@ -6,9 +6,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from tercih.batches import Models, Scored
+from tercih.batches import Scored
 from tercih.conformance.enumerable import EnumLM
 from tercih.conformance.lab import Always, World, generator, train
+from tercih.forward import Models
 from tercih.method import Method
 from tercih.models.reward_model import RewardModel
 

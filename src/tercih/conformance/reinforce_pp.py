@@ -9,11 +9,12 @@ from statistics import mean
 import torch
 
 from tercih.algorithms.reinforce_pp import ReinforcePP, returns_to_go
-from tercih.batches import Batch, Credited, Models, Rollout
+from tercih.batches import Batch, Credited, Rollout
 from tercih.conformance.checks import Findings, above_zero, at_least, at_most, every
 from tercih.conformance.enumerable import optimum, total_variation
 from tercih.conformance.groups import UNLIKE, OffPolicy, gradient, kept, largest, reinforce, worlds
 from tercih.conformance.lab import Lab, World
+from tercih.forward import Models
 from tercih.method import State
 from tercih.ops import kl1, token_rewards
 

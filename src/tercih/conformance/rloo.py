@@ -6,7 +6,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from tercih.algorithms.rloo import RLOO
-from tercih.batches import Batch, Compared, Models, Rollout
+from tercih.batches import Batch, Compared, Rollout
 from tercih.conformance.checks import Findings, above_zero, at_least, at_most, every
 from tercih.conformance.enumerable import optimum, total_variation
 from tercih.conformance.groups import (
@@ -20,6 +20,7 @@ from tercih.conformance.groups import (
     worlds,
 )
 from tercih.conformance.lab import Lab, World
+from tercih.forward import Models
 from tercih.method import State
 
 BETA = 1.0

@@ -6,10 +6,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from tercih.batches import Models, Scored
+from tercih.batches import Scored
 from tercih.conformance.enumerable import EnumLM
 from tercih.conformance.groups import UNLIKE
 from tercih.conformance.lab import Always, Lab, World, generator, train
+from tercih.forward import Models
 from tercih.method import Method
 from tercih.models.action_values import ActionValueModel
 from tercih.optimisation import Optimisation

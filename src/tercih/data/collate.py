@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tercih.batches import Batch, Pairs, Rankings, Scored, Thumbs, Tokens
+from tercih.batches import Batch, Pairs, Rankings, Scored, Thumbs
 from tercih.data.tokenize import ContextError, Encoded, TokenError, Tokenizer
 from tercih.progress import console
 from tercih.records import Comparison, Consensus, Content, Demonstration, Ranking, Rating, StepLabels, Text, Thumb
+from tercih.tokens import Tokens
 
 
 def collate(rows: Sequence[Encoded]) -> Tokens:

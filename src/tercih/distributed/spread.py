@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tercih.batches import Against, Models, Outputs, Tokens
 from tercih.distributed.team import Team
+from tercih.forward import Against, Models, Outputs
+from tercih.tokens import Tokens
 
 
 class Spread(nn.Module):

@@ -15,7 +15,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from tercih.batches import AnyBatch, Mean
+from tercih.batches import AnyBatch
+from tercih.forward import Mean
 
 SECONDS = 600.0  # a process waits no longer for the others; TERCIH_TIMEOUT changes it
 SAID = "failed"  # the key under which the process that fails first leaves its rank

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from tercih.batches import Want
+from tercih.forward import Want
 from tercih.models.language_model import LanguageModel, place
 from tercih.models.layout import Learned
 from tercih.models.logits import chunk, measure

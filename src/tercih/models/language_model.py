@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tercih.batches import Against, Outputs, Tokens, Want
+from tercih.forward import Against, Outputs, Want
 from tercih.models.layout import Learned, Places, learned
 from tercih.models.logits import divergence, measure, restrict
 from tercih.models.nucleus import Nucleus
 from tercih.models.trunk import read
 from tercih.spans import count
+from tercih.tokens import Tokens
 
 
 class LanguageModel(nn.Module):

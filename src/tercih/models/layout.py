@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tercih.batches import Tokens
+from tercih.tokens import Tokens
 
 MOST_CUTS = 64  # lengths that rows are rounded up to before the best cut is looked for
 

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tercih.batches import Tokens
 from tercih.models.language_model import context_length, switch_dropout_off
 from tercih.models.layout import Places
 from tercih.models.trunk import read
+from tercih.tokens import Tokens
 
 READOUTS = ("last", "mean")
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tercih.batches import Tokens
 from tercih.models.layout import Places, alike, join
+from tercih.tokens import Tokens
 
 WORTH = 0.9  # a prompt is read once where that saves a tenth of the tokens
 SEGMENT = {"cpu": 16}  # what a segment costs besides its tokens, in tokens

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from tercih.batches import Tokens
 from tercih.models import attention
 from tercih.models.caches import windows
 from tercih.models.layout import Places, alike, join
 from tercih.models.stream import stream
 from tercih.spans import count
+from tercih.tokens import Tokens
 
 PASS = {"cpu": 64}  # what a forward pass costs besides its tokens, in tokens
 PASS_ELSEWHERE = 4096

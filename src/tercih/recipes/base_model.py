@@ -21,10 +21,11 @@ from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 from transformers import LlamaConfig, PreTrainedTokenizerFast
 
 from tercih.algorithms.sft import SFT
-from tercih.batches import Batch, Models
+from tercih.batches import Batch
 from tercih.data.collate import collate
 from tercih.data.tokenize import Encoded, Tokenizer
 from tercih.environments import grammar
+from tercih.forward import Models
 from tercih.models.language_model import LanguageModel
 from tercih.models.load import default_device, from_config, read_about, save_model
 from tercih.optimisation import Optimisation

@@ -17,10 +17,10 @@ from tercih.agents.milestones import Milestones
 from tercih.agents.ppo import PPO
 from tercih.agents.preferences import Answers, FromPreferences
 from tercih.agents.reward_learner import RewardLearner, RewardLearning
-from tercih.batches import Models
 from tercih.environments.control import ControlError
 from tercih.environments.worlds import Worlds
 from tercih.evaluation.intervals import bootstrap_mean
+from tercih.forward import Models
 from tercih.models.control import ActorCritic
 from tercih.optimisation import Optimisation
 from tercih.run import Run, write_json

@@ -16,11 +16,11 @@ import torch
 
 from tercih.algorithms.dpo import DPO
 from tercih.algorithms.sft import SFT
-from tercih.batches import Models, Tokens
 from tercih.data import collate
 from tercih.data.offline import Offline
 from tercih.evaluation.intervals import Estimate, bootstrap_mean
 from tercih.evaluation.reward_model import accuracy
+from tercih.forward import Models
 from tercih.models.language_model import LanguageModel, Reference
 from tercih.models.load import load_causal, load_policy, save_model
 from tercih.ops import row_sum
@@ -31,6 +31,7 @@ from tercih.recipes.hh_pairs import Floats, HHData, HHSettings, adapt, learning_
 from tercih.records import Comparison, Demonstration
 from tercih.report import write_report
 from tercih.run import Run, peak_rss_mb, read_json, write_json
+from tercih.tokens import Tokens
 from tercih.train import fit
 
 JUDGED_PAIRS = 16  # in one forward pass without gradient

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tercih.algorithms.bradley_terry import BradleyTerry
-from tercih.batches import Models
+from tercih.forward import Models
 from tercih.models.load import load_causal, load_reward_model, save_model
 from tercih.models.reward_model import RewardModel
 from tercih.optimisation import Optimisation

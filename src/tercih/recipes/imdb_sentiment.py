@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 
 from tercih.algorithms.sft import SFT
-from tercih.batches import Batch, Models
+from tercih.batches import Batch
 from tercih.data.collate import collate
 from tercih.data.offline import Offline
 from tercih.data.tokenize import Tokenizer
 from tercih.environments import imdb as environment
 from tercih.environments.text import Split, files_at
 from tercih.feedback.simulated import PANEL, Control
+from tercih.forward import Models
 from tercih.models.language_model import LanguageModel
 from tercih.models.load import load_causal, save_model
 from tercih.optimisation import Optimisation

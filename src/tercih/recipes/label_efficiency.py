@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from tercih.agents.clips import cut, pairs
 from tercih.agents.preferences import RULES
 from tercih.agents.reward_learner import RewardLearner, RewardLearning
-from tercih.batches import Models
 from tercih.environments.control import Array
 from tercih.evaluation.intervals import bootstrap_mean
 from tercih.feedback.acquisition import choose
 from tercih.feedback.samplers import RANDOM
 from tercih.feedback.savings import labels_saved
+from tercih.forward import Models
 from tercih.progress import Progress, console
 from tercih.recipes.control_loop import ControlSettings, ControlTask, clip_steps, policy_of
 from tercih.report import write_report

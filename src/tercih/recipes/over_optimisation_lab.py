@@ -10,13 +10,13 @@ import numpy as np
 
 from tercih.algorithms.bradley_terry import BradleyTerry
 from tercih.algorithms.rloo import RLOO
-from tercih.batches import Models
 from tercih.data import collate
 from tercih.data.offline import Offline
 from tercih.data.tokenize import Tokenizer
 from tercih.environments import grammar
 from tercih.environments.text import TextTask
 from tercih.feedback.simulated import PREFIX, SimulatedRater
+from tercih.forward import Models
 from tercih.models.language_model import Reference
 from tercih.models.load import load_causal, load_policy, load_reward_model, save_model
 from tercih.models.reward_model import RewardModel

@@ -13,7 +13,6 @@ import numpy as np
 from tercih.algorithms.bradley_terry import BradleyTerry
 from tercih.algorithms.ppo import PPO
 from tercih.algorithms.sft import SFT
-from tercih.batches import Models, Tokens
 from tercih.data import collate
 from tercih.data.offline import Offline
 from tercih.data.tokenize import Tokenizer
@@ -23,6 +22,7 @@ from tercih.feedback.quality import dawid_skene, krippendorff, majority
 from tercih.feedback.questions import Question
 from tercih.feedback.simulated import Control, SimulatedRater, simulate
 from tercih.feedback.store import Store
+from tercih.forward import Models
 from tercih.method import Method
 from tercih.models.language_model import LanguageModel, Reference
 from tercih.models.load import load_causal, load_policy, load_reward_model, save_model
@@ -34,6 +34,7 @@ from tercih.rewards import Combiner, FunctionReward, LearnedReward
 from tercih.rollout.sampler import EngineSettings, Rollouts, sample_items
 from tercih.rollout.sampling import Sampling
 from tercih.run import write_json
+from tercih.tokens import Tokens
 from tercih.train import fit
 
 RUN = "loop"  # the name under which a run's questions stand in its own store

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from tercih.algorithms import METHODS
-from tercih.batches import Models
 from tercih.data import collate
 from tercih.data.offline import Offline
 from tercih.data.tokenize import Tokenizer
@@ -24,6 +23,7 @@ from tercih.evaluation.intervals import bootstrap_mean
 from tercih.evaluation.win_rate import win_rate
 from tercih.feedback.simulated import Control
 from tercih.feedback.store import Store
+from tercih.forward import Models
 from tercih.method import Method, stands_alone
 from tercih.models.language_model import Reference
 from tercih.models.load import load_policy, save_model

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from tercih.batches import Mean
+from tercih.forward import Mean
 from tercih.ops import kl3, mean_of
 
 

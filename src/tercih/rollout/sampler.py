@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tercih.batches import Batch, Rollout, Tokens, stacked
+from tercih.batches import Batch, Rollout
 from tercih.data.collate import pad
 from tercih.data.tokenize import Tokenizer
 from tercih.distributed.team import ALONE, Team
@@ -22,6 +22,7 @@ from tercih.rollout.mismatch import mismatch
 from tercih.rollout.parts import LedEngine, TeamEngine, TeamReward
 from tercih.rollout.sampling import Sampling
 from tercih.spans import count, span
+from tercih.tokens import Tokens, stacked
 
 
 def to_tokens(generated: Generated, prompts: Sequence[Sequence[int]]) -> Tokens:
