@@ -2,7 +2,7 @@
 the heads of the pages and the table of `docs/` from it."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from importlib import import_module, resources
@@ -12,6 +12,7 @@ from typing import Any, get_args
 from tercih.algorithms import METHODS
 from tercih.card import Card, Family
 from tercih.conformance import PROOFS
+from tercih.conformance.compare import FEW
 from tercih.conformance.verify import CHECKS
 from tercih.method import Method
 from tercih.run import read_json
@@ -51,7 +52,8 @@ PROOFS_FILE = "proofs.json"
 
 COMPARED = "compared.json"
 STORIES = "compared_stories.json"
-"""In docs/: what `tercih methods --compare` found last, and the summary of `tercih run stories_methods`."""
+"""In docs/: what `tercih methods --compare` found last, and the summaries of runs of
+`tercih run stories_methods`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -170,26 +172,65 @@ def table() -> str:
 
 def comparison(kept: Mapping[str, Any]) -> str:
     """The table of `tercih methods --compare`, furthest along what is possible first."""
-    titles = ("method", "learns from", "of what is possible so far from π0", "in each world")
-    rows = [f"| {' | '.join(titles)} | gain | shuffled | KL | TV to π\\* | s |", "|---" * 9 + "|"]
+    titles = ("method", "learns from", "of what is possible so far from π0", "gain", f"with {FEW}", "shuffled")
+    rows = [f"| {' | '.join(titles)} | KL | TV to π\\* | from its own optimum | s |", "|---" * 10 + "|"]
     for row in sorted(kept["rows"], key=lambda row: -row["share"]):
-        shares = ", ".join(f"{share:.0%}" for share in row["shares"])
-        numbers = " | ".join(f"{row[name]:.2f}" for name in ("gain", "control", "kl", "distance", "seconds"))
-        page = f"[{row['method']}](methods/{row['method']}.md)"
-        rows += [f"| {page} | {row['learns_from']} | {row['share']:.0%} | {shares} | {numbers} |"]
+        shares = ", ".join(f"{100 * share:.0f}" for share in row["shares"])
+        numbers = " | ".join(f"{row[name]:.2f}" for name in ("gain", "few", "control", "kl", "distance"))
+        said = f"{row['learns_from']} | {row['share']:.0%} ({shares}) | {numbers} | {own_optimum(row['method'])}"
+        rows += [f"| {_page(row['method'])} | {said} | {row['seconds']:.1f} |"]
     return "\n".join(rows)
 
 
+def own_optimum(name: str) -> str:
+    """What the identity of a method's proof measured, with the name of the measure."""
+    found = (shelf()[name].proof or {}).get("identity")
+    return _cell(f"{found['metric']}: {found['value']:.2g}") if found else ""
+
+
+def gathered(folders: Sequence[Path]) -> dict[str, Any]:
+    """The summaries of finished runs of `tercih run stories_methods`; ValueError where one is none, or all are
+    controls."""
+    for folder in folders:
+        if not (folder / "summary.json").exists() or read_json(folder / "run.json")["recipe"] != "stories_methods":
+            raise ValueError(f"--stories: {folder} is no finished run of `tercih run stories_methods`")
+    runs = [read_json(folder / "summary.json") for folder in folders]
+    if all(run["control"] != "none" for run in runs):
+        raise ValueError("--stories: all of these runs are controls; name one without, too")
+    return {"runs": runs}
+
+
 def stories(kept: Mapping[str, Any]) -> str:
-    """The table of `tercih run stories_methods`, from its summary."""
-    rows = ["| method | gold | preferred to the base | KL, nats | s |", "|---" * 5 + "|"]
-    for row in kept["rows"]:
-        gold, wins = row["gold"], row["wins"]
-        said = f"{gold['value']:.3f} [{gold['low']:.3f}, {gold['high']:.3f}] | {wins['value']:.0%}"
-        page = f"[{row['method']}](methods/{row['method']}.md)"
-        rows += [f"| {page} | {said} | {row['kl']['value']:.2f} | {row['seconds']:.0f} |"]
-    base = kept["rows"][0]["base"]
-    return "\n".join([*rows, f"| *the base* | {base['value']:.3f} [{base['low']:.3f}, {base['high']:.3f}] | | 0 | |"])
+    """The table of finished runs of `tercih run stories_methods`: the mean over seeds, and every seed's."""
+    real = [run["rows"] for run in kept["runs"] if run["control"] == "none"]
+    by_lot = [run["rows"] for run in kept["runs"] if run["control"] != "none"]
+
+    def of(runs: Sequence[Any], name: str, what: str) -> list[float]:
+        return [row[what]["value"] for rows in runs for row in rows if row["method"] == name]
+
+    def mean(found: Sequence[float], places: int) -> str:
+        return f"{sum(found) / len(found):.{places}f}" if found else "not run"
+
+    names = sorted((row["method"] for row in real[0]), key=lambda name: -sum(of(real, name, "gold")))
+    rows = [
+        "| method | gold | of each seed | preferred to the base | KL, nats | gold, shuffled | s |",
+        "|---" * 7 + "|",
+    ]
+    for name in names:
+        gold, wins, far = (of(real, name, what) for what in ("gold", "wins", "kl"))
+        each = ", ".join(f"{value:.2f}" for value in gold)
+        seconds = [row["seconds"] for rows in real for row in rows if row["method"] == name]
+        rows += [
+            f"| {_page(name)} | {mean(gold, 3)} | {each} | {sum(wins) / len(wins):.0%} | {mean(far, 1)}"
+            f" | {mean(of(by_lot, name, 'gold'), 3)} | {mean(seconds, 0)} |"
+        ]
+    base = [rows[0]["base"]["value"] for rows in real]
+    each = ", ".join(f"{value:.2f}" for value in base)
+    return "\n".join([*rows, f"| *the base* | {mean(base, 3)} | {each} | | 0 | | |"])
+
+
+def _page(name: str) -> str:
+    return f"[{name}](methods/{name}.md)"
 
 
 def _cell(text: str) -> str:

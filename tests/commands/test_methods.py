@@ -1,5 +1,6 @@
 """The shelf: complete, true to the classes and proofs, and the pages made from it are as they would be made now."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from commands.workshop import tercih
 from tercih.algorithms import METHODS
 from tercih.conformance import PROOFS
+from tercih.run import write_json
 from tercih.shelf import END, MADE, pages, replaced, shelf
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -43,6 +45,49 @@ def test_a_page_without_the_place_for_it_is_refused() -> None:
     with pytest.raises(ValueError, match=r"kto\.md needs one line .*card"):
         replaced("# kto\n", "card", "new", "kto.md")
     assert replaced(f"a\n{MADE.format('card')}\nold\n{END}\nb\n", "card", "new", "x").split("\n")[2] == "new"
+
+
+def finished(folder: Path, seed: int, control: str, gold: float) -> str:
+    number = {"value": gold, "low": gold, "high": gold, "n": 1}
+    row = {"method": "dpo", "learns_from": "pairs", "seconds": 2.0, "base": number | {"value": 0.25}}
+    row |= dict.fromkeys(("gold", "wins", "kl"), number)
+    folder.mkdir()
+    write_json(folder / "run.json", {"recipe": "stories_methods"})
+    write_json(folder / "summary.json", {"rows": [row], "seed": seed, "control": control})
+    return str(folder)
+
+
+def test_the_table_on_real_text_is_made_of_runs(tmp_path: Path) -> None:
+    docs = tmp_path / "docs"
+    shutil.copytree(DOCS, docs)
+    runs = [
+        finished(tmp_path / name, seed, control, gold)
+        for name, seed, control, gold in (
+            ("a", 0, "none", 0.5),
+            ("b", 1, "none", 0.8),
+            ("c", 0, "shuffled-labels", 0.3),
+        )
+    ]
+    made = tercih("methods", "--write", str(docs), "--stories", *runs)
+    assert made.status == 0, made.err
+    text = (docs / "which_method.md").read_text()
+    assert "| [dpo](methods/dpo.md) | 0.650 | 0.50, 0.80 | 65% | 0.7 | 0.300 | 2 |" in text
+    assert "| *the base* | 0.250 | 0.25, 0.25 |" in text
+
+
+def test_runs_that_cannot_make_a_table_are_refused(tmp_path: Path) -> None:
+    control = finished(tmp_path / "c", 0, "shuffled-labels", 0.3)
+    (tmp_path / "unfinished").mkdir()
+    for runs, said in (
+        ([control], "all of these runs are controls"),
+        ([str(tmp_path / "unfinished")], "unfinished is no finished run of `tercih run stories_methods`"),
+    ):
+        told = tercih("methods", "--write", str(tmp_path), "--stories", *runs)
+        assert told.status == 2
+        assert said in " ".join(told.err.split())
+    alone = tercih("methods", "--stories", control)
+    assert alone.status == 2
+    assert "say --write docs, too" in alone.err
 
 
 def test_one_method_is_told_with_its_options() -> None:

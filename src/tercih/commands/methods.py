@@ -13,7 +13,7 @@ from tercih.config import from_command_line
 from tercih.conformance.compare import compare
 from tercih.conformance.verify import one_quiet_thread
 from tercih.run import write_json
-from tercih.shelf import Entry, pages, shelf
+from tercih.shelf import STORIES, Entry, gathered, pages, shelf
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,6 +24,9 @@ class Methods:
     """One method, with its options and all that its proof found."""
     write: Path | None = None
     """The folder docs/: the parts of its pages that are made from the shelf are written again."""
+    stories: tuple[Path, ...] = ()
+    """With --write: folders of finished runs of `tercih run stories_methods`, of several seeds and with and without a
+    control, for the table on real text."""
     compare: Path | None = None
     """Train every method on one enumerable task from the same number of simulated judgements, and write what came of it
     to this file. Minutes."""
@@ -42,7 +45,11 @@ def methods(arguments: Sequence[str]) -> int:
                 said = f"{row['share']:.0%} of what is possible {row['kl']:.2f} nats from π0"
                 console.print(f"{row['method']}: {said}, {row['seconds']:.1f} s")
         write_json(config.compare, {"seed": config.seed, "rows": rows})
+    elif config.stories and not config.write:
+        raise ValueError("--stories says what a table is made of; say --write docs, too")
     elif config.write:
+        if config.stories:
+            write_json(config.write / STORIES, gathered(config.stories))
         changed = [page for page, text in pages(config.write).items() if page.read_text() != text]
         for page, text in pages(config.write).items():
             if page in changed:

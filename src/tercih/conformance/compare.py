@@ -157,19 +157,20 @@ def possible(world: World, kl: float) -> float:
     return world.gain(optimum(world.base_Y, world.reward_Y, float(torch.tensor(high).exp())))
 
 
-LABELS, STEPS = 2000, 200
+LABELS, FEW, STEPS = 2000, 200, 200
 
 
 def compare(seed: int = 0) -> Iterator[dict[str, Any]]:
-    """A row for every method that trains a policy: the mean over worlds of each number, every world's share, and the
-    mean gain of the negative control."""
+    """A row for every method that trains a policy: the mean over worlds of each number, every world's share, the mean
+    gain from a tenth of the judgements, and that of the negative control."""
     worlds = [World(language=UNLIKE, key=world.key) for world in Lab(seed=seed).worlds]
     for name, method in METHODS.items():
         if method.trains == "policy" and stands_alone(configured(method)):
             found = [compared(name, world, LABELS, STEPS) for world in worlds]
             means = {f.name: sum(getattr(each, f.name) for each in found) / len(found) for f in fields(Outcome)}
+            from_few = [compared(name, world, FEW, STEPS).gain for world in worlds]
             by_lot = [compared(name, world, LABELS, STEPS, shuffled=True).gain for world in worlds]
             yield {
                 "method": name, "learns_from": method.learns_from, **means, "shares": [one.share for one in found],
-                "control": sum(by_lot) / len(by_lot),
+                "few": sum(from_few) / len(from_few), "control": sum(by_lot) / len(by_lot),
             }  # fmt: skip

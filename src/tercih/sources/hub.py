@@ -6,7 +6,9 @@ from typing import Any
 from tercih.sources.columns import Record, records
 from tercih.sources.rows import Row, SourceError
 
-CONVERTED = "refs/convert/parquet"  # where the Hub keeps the Parquet copy of a set that is published as a script
+CONVERTED = "refs/convert/parquet"
+"""Where the Hub keeps the Parquet copy of a set that is published as a script: a folder for every configuration, in it
+one for every split."""
 
 
 def read(name: str, columns: Mapping[str, str] | None = None, skip_bad: bool = False) -> list[Record]:
@@ -33,10 +35,12 @@ def fetch(name: str) -> Iterable[Row]:
     try:
         try:
             data: Iterable[Row] = load_dataset(repository, **options)
-        except RuntimeError as error:
-            if "scripts are no longer supported" not in str(error):
+        except (RuntimeError, ValueError) as error:
+            # The second is what `datasets` says of a script of which it holds another part in its cache.
+            if not any(said in str(error) for said in ("scripts are no longer supported", "Couldn't find cache")):
                 raise
-            data = load_dataset(repository, revision=CONVERTED, **options)
+            folder = {"data_dir": options.pop("name")} if "name" in options else {}
+            data = load_dataset(repository, revision=CONVERTED, **options, **folder)
     except (OSError, ValueError, RuntimeError) as error:  # not found, no network, no access; unknown config or split
         raise SourceError(f"hub:{name} cannot be loaded: {error}") from None
     return data
