@@ -30,7 +30,7 @@ class RAFT(WeightedMLE):
 
     Kept is the best response to every prompt (the paper's, "local" in LMFlow), or, with `fraction`, that
     share of the whole rollout, whatever the prompt ("top" there, where it is 0.2 unless said otherwise). After m rounds
-    of the best of K, each fitted exactly, the policy is the best of K^m. The paper fits two epochs,
+    of the best of K, each fitted exactly, the policy is the best of K^m. The paper fits two epochs †,
     LMFlow's script four.
     """
 
