@@ -1,4 +1,4 @@
-"""Rejection sampling: imitate only what scores enough (filtering in Korbak et al. 2023, arXiv:2302.08582, §3)."""
+"""Rejection sampling: imitate only what scores enough (filtering in Korbak et al. 2023, arXiv:2302.08582, §2 †)."""
 
 from dataclasses import dataclass
 

@@ -49,7 +49,7 @@ def mismatched(tokens: Tokens) -> Tokens:
 class KTO(Method):
     """The zero point is an estimate of KL(π‖π0) from responses to other prompts of the step, not below 0 and without
     gradient (§4.1): it is biased, and needs several prompts a step (0 where there is one row). Defaults are the
-    paper's; where one sort of thumb is rare, its weight should make λ_D n_D / (λ_U n_U) lie in [1, 3/2] (eq. 9)."""
+    paper's; where one sort of thumb is rare, its weight should make λ_D n_D / (λ_U n_U) lie in [1, 3/2]."""
 
     learns_from = "thumbs"
     needs_reference = True

@@ -28,9 +28,10 @@ CARD = Card(
 class RAFT(WeightedMLE):
     """A rollout is a round: its best responses are imitated for `epochs` walks, in `minibatches` each.
 
-    Kept is the best response to every prompt (the paper's algorithm 1, "local" in LMFlow), or, with `fraction`, that
+    Kept is the best response to every prompt (the paper's, "local" in LMFlow), or, with `fraction`, that
     share of the whole rollout, whatever the prompt ("top" there, where it is 0.2 unless said otherwise). After m rounds
-    of the best of K, each fitted exactly, the policy is the best of K^m. The paper fits two epochs.
+    of the best of K, each fitted exactly, the policy is the best of K^m. The paper fits two epochs †,
+    LMFlow's script four.
     """
 
     learns_from = "rollouts"

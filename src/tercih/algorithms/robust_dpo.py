@@ -29,7 +29,7 @@ def robust_loss(difference_N: Tensor, chance_N: Tensor, flipped: float) -> Tenso
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RobustDPO(ImpliedReward):
-    """`flipped` is the rate ε, to be known or guessed. The default is one of the paper's rates †."""
+    """`flipped` is the rate ε, to be known or guessed. The default is a rate of the paper's experiments (§6)."""
 
     flipped: float = 0.1
 

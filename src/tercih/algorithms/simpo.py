@@ -31,7 +31,8 @@ def simpo_loss(difference_N: Tensor, chance_N: Tensor, gamma: float) -> Tensor:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SimPO(PairMethod):
     """A response's reward is β/|y| log π(y) (eq. 4), what decoding maximises. Only the learning rate holds the policy
-    near where it began: the paper's are 3e-7 to 1e-6. Defaults are the paper's for its Mistral base model †."""
+    near where it began: the authors' are 3e-7 to 1e-6. Defaults are those of their released code for the
+    Mistral base model."""
 
     beta: float = 2.0
     gamma: float = 1.6

@@ -21,15 +21,15 @@ CARD = Card(
 
 
 def hinge_loss(difference_N: Tensor, chance_N: Tensor, delta: float) -> Tensor:
-    """max(0, δ − log π(better) + log π(worse)), eq. 1: nothing is left to learn once the better one leads by δ."""
+    """max(0, δ − log π(better) + log π(worse)), eq. 4 †: nothing is left to learn once the better one leads by δ."""
     return chance_N * (delta - difference_N).relu() + (1 - chance_N) * (delta + difference_N).relu()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SLiC(PairMethod):
     """The hinge on whole log-probabilities, and cross-entropy that keeps the model near what it was fine-tuned to (eq.
-    1). The paper takes the fine-tuning targets for the latter; pairs have none, so it is the better answer here (its
-    "direct" variant, with human pairs as they are). Defaults are the paper's †."""
+    4 †). The paper takes the fine-tuning targets for the latter; pairs have none, so it is the better answer here (its
+    "direct" variant, with human pairs as they are). δ is the paper's, λ is from memory †."""
 
     delta: float = 1.0
     lam: float = 0.5

@@ -47,7 +47,7 @@ def best_of_n_estimate(proxy: ArrayLike, gold: ArrayLike, n: int) -> Floats:
 
     `proxy` and `gold` are [P, N] (or [N]); the result is [P] (or a scalar), ready for `bootstrap_mean` over prompts.
     Averages over all C(N, n) subsets at once: the i-th smallest proxy is the best of C(i−1, n−1) of them (Nakano et
-    al. 2021, app. I; Gao et al. 2022, §2.2). Equal proxies share their weight evenly.
+    al. 2021, app. I; Gao et al. 2022, §2). Equal proxies share their weight evenly.
     """
     _check(n)
     ranks, worth = np.asarray(proxy, dtype=np.float64), np.asarray(gold, dtype=np.float64)

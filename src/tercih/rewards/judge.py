@@ -66,7 +66,7 @@ class Verdict:
 class Judge:
     """`use` says whether each question is put under one principle, drawn from what is judged and `seed` (Bai et al.
     2022, §4.1), or under all of them, whose chances are averaged. With `think` the voice thinks aloud before every
-    answer; what it then says is nearly certain, so that labels are held within [`clamp`, 1 − `clamp`] (0.4 in §4.3 †;
+    answer; what it then says is nearly certain, so that labels are held within [`clamp`, 1 − `clamp`] (0.4 in §4.1;
     0 holds nothing). `both_orders=False` asks once, which is right of a judge without a lean.
     """
 
