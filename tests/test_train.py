@@ -36,6 +36,7 @@ from tercih.algorithms.context_distillation import ContextDistillation
 from tercih.algorithms.cpo import CPO
 from tercih.algorithms.dapo import DAPO
 from tercih.algorithms.dpo import DPO
+from tercih.algorithms.dpop import DPOP
 from tercih.algorithms.dr_grpo import DrGRPO
 from tercih.algorithms.f_dpg import FDPG
 from tercih.algorithms.filtered_sft import FilteredSFT
@@ -146,6 +147,10 @@ def conservative_dpo(dtype: torch.dtype) -> Case:
 
 def robust_dpo(dtype: torch.dtype) -> Case:
     return of_pairs(RobustDPO(), dtype)
+
+
+def dpop(dtype: torch.dtype) -> Case:
+    return of_pairs(DPOP(), dtype)
 
 
 def ipo(dtype: torch.dtype) -> Case:
@@ -318,8 +323,8 @@ def awac(dtype: torch.dtype) -> Case:
 
 CASES: tuple[Callable[[torch.dtype], Case], ...] = (
     sft, bradley_terry, davidson, plackett_luce, reinforce, mrt, a2c, f_dpg, ppo, nlpo, ppo_ptx, reinforce_pp, rloo,
-    grpo, dr_grpo, dapo, gspo, dpo, conservative_dpo, robust_dpo, ipo, ipo_per_token, kwise_dpo, online_dpo, kto,
-    cpo, simpo, orpo, slic, rrhf,
+    grpo, dr_grpo, dapo, gspo, dpo, conservative_dpo, robust_dpo, dpop, ipo, ipo_per_token, kwise_dpo, online_dpo,
+    kto, cpo, simpo, orpo, slic, rrhf,
     raft, raft_top, quark, context_distillation, filtered_sft, rwr, awr, conditional, unlikelihood,
     score_regression, binned_regression, process_reward,
     nash_md, ilql, awac,

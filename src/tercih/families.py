@@ -52,6 +52,12 @@ class PairMethod(Method):
         better. Shape (N,)."""
         raise NotImplementedError
 
+    def cost(self, worth_B: Tensor, batch: Pairs) -> Tensor:
+        """What every comparison costs. Replaced by who looks at worths themselves, and not at their difference alone.
+        Shape (N,)."""
+        difference_N = worth_B[batch.first_row_N] - worth_B[batch.second_row_N]
+        return self.compared(difference_N, chance_of_first(batch.target_N3))
+
     def beside(self, logp_BT: Tensor, batch: Pairs) -> dict[str, Term]:
         """What else is in the loss."""
         return {}
@@ -60,7 +66,7 @@ class PairMethod(Method):
         logp_BT = policy(batch.tokens).logp_BT
         worth_B, chance_N = self.worth(logp_BT, batch), chance_of_first(batch.target_N3)
         difference_N = worth_B[batch.first_row_N] - worth_B[batch.second_row_N]
-        loss_N = self.compared(difference_N, chance_N)
+        loss_N = self.cost(worth_B, batch)
         sign_N = (chance_N - 0.5).sign()
         moved_B = log_ratio(logp_BT, batch) if self.needs_reference else row_sum(logp_BT, batch.tokens.loss_mask_BT)
         first_N, second_N = moved_B[batch.first_row_N], moved_B[batch.second_row_N]

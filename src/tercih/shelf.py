@@ -243,6 +243,11 @@ def pages(docs: Path) -> dict[Path, str]:
     made = {index: replaced(index.read_text(), "methods", table(), str(index))}
     for entry in shelf().values():
         page = docs / "methods" / f"{entry.name}.md"
+        if not page.exists():
+            places = "\n".join(f"{MADE.format(what)}\n{END}" for what in ("card", "proof"))
+            raise ValueError(
+                f"{page} is missing: write it, and leave these lines where its head and its proof go:\n{places}"
+            )
         text = replaced(page.read_text(), "card", head(entry), str(page))
         made[page] = replaced(text, "proof", proof(entry), str(page))
     guide = docs / "which_method.md"

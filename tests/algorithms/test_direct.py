@@ -7,6 +7,7 @@ import torch
 
 from small import causal, random_pairs, random_rankings, random_thumbs, random_tokens, rollout
 from tercih.algorithms.cpo import CPO
+from tercih.algorithms.dpop import DPOP, dpop_loss
 from tercih.algorithms.ipo import IPO
 from tercih.algorithms.kto import KTO, kto_loss, mismatched
 from tercih.algorithms.kwise_dpo import KwiseDPO
@@ -107,6 +108,43 @@ def test_margins_and_hinges_by_hand() -> None:
     assert float(log_odds(numbers(math.log(0.8)))) == pytest.approx(math.log(4))
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "chance", "lam", "margin"),
+    [
+        (0.4, -0.3, 1.0, 2.0, 0.7),  # the better one has risen: DPO
+        (-0.1, -0.3, 1.0, 0.0, 0.2),
+        (-0.1, -0.3, 1.0, 2.0, 0.0),  # both have fallen: twice 0.1 less
+        (0.4, -0.3, 0.0, 2.0, -1.3),  # the second is the better one: −0.7, and twice 0.3 less
+        (0.0, 0.0, 1.0, 50.0, 0.0),
+    ],
+)
+def test_a_better_answer_that_falls_is_dear(
+    first: float, second: float, chance: float, lam: float, margin: float
+) -> None:
+    found = float(dpop_loss(numbers(first), numbers(second), numbers(chance), lam))
+    assert found == pytest.approx(math.log1p(math.exp(-margin)))
+
+
+def test_a_soft_label_is_the_mean_of_hard_ones() -> None:
+    of = [float(dpop_loss(numbers(0.4), numbers(-0.3), numbers(chance), 2.0)) for chance in (1.0, 0.0, 0.25)]
+    assert of[2] == pytest.approx(0.25 * of[0] + 0.75 * of[1])
+
+
+def test_its_penalty_is_weighed_by_beta() -> None:
+    both, data = models(), random_pairs(3)
+    (batch,) = DPOP().batches(data, both, {})
+    logp_BT = both.policy(batch.tokens).logp_BT.detach()
+    ratio_B = row_sum(logp_BT - both.reference_logp(batch.tokens), batch.tokens.loss_mask_BT)
+    expected = 0.0
+    for n, (first, second) in enumerate(zip(batch.first_row_N.tolist(), batch.second_row_N.tolist(), strict=True)):
+        for better, worse, chance in ((first, second, 0), (second, first, 1)):
+            chance = float(batch.target_N3[n, chance] + batch.target_N3[n, 2] / 2)
+            margin = float(ratio_B[better] - ratio_B[worse]) - 7 * max(0.0, -float(ratio_B[better]))
+            expected += float(batch.weight_N[n]) * chance * math.log1p(math.exp(-0.2 * margin))
+    found = DPOP(beta=0.2, lam=7.0).loss(both.policy, batch).terms["preference"].sum
+    assert float(found.detach()) == pytest.approx(expected, rel=1e-9)
+
+
 @pytest.mark.parametrize("method", [CPO(), SimPO(), ORPO(), SLiC(), RRHF()])
 def test_without_a_reference_none_is_asked_for(method: Method) -> None:
     """Half the memory is the reason to choose them."""
@@ -121,6 +159,8 @@ def test_without_a_reference_none_is_asked_for(method: Method) -> None:
     [
         (lambda: IPO(tau=0), r"ipo\.tau must be > 0"),
         (lambda: KTO(undesirable=0), r"kto\.undesirable must be > 0"),
+        (lambda: DPOP(beta=0), r"dpop\.beta must be > 0"),
+        (lambda: DPOP(lam=-1), r"dpop\.lam must be >= 0"),
         (lambda: CPO(nll_coef=-1), r"cpo\.nll_coef must be >= 0"),
         (lambda: SimPO(gamma=-1), r"simpo\.gamma must be >= 0"),
         (lambda: ORPO(lam=float("nan")), r"orpo\.lam must be >= 0, got nan"),

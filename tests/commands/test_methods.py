@@ -8,7 +8,8 @@ import pytest
 from commands.workshop import tercih
 from tercih.algorithms import METHODS
 from tercih.conformance import PROOFS
-from tercih.run import write_json
+from tercih.conformance.compare import comparable
+from tercih.run import read_json, write_json
 from tercih.shelf import END, MADE, pages, replaced, shelf
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -45,6 +46,32 @@ def test_a_page_without_the_place_for_it_is_refused() -> None:
     with pytest.raises(ValueError, match=r"kto\.md needs one line .*card"):
         replaced("# kto\n", "card", "new", "kto.md")
     assert replaced(f"a\n{MADE.format('card')}\nold\n{END}\nb\n", "card", "new", "x").split("\n")[2] == "new"
+
+
+def test_a_page_that_is_missing_is_said_to_be_yours(tmp_path: Path) -> None:
+    shutil.copytree(DOCS, tmp_path / "docs")
+    (tmp_path / "docs" / "methods" / "kto.md").unlink()
+    told = tercih("methods", "--write", str(tmp_path / "docs"))
+    assert told.status == 2
+    assert "kto.md is missing: write it" in " ".join(told.err.split())
+    assert MADE.format("proof") in told.err
+
+
+def test_all_methods_are_in_the_table() -> None:
+    assert {row["method"] for row in read_json(DOCS / "compared.json")["rows"]} == set(comparable())
+
+
+def test_one_row_of_the_table_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tercih.conformance.compare.STEPS", 2)
+    kept = tmp_path / "compared.json"
+    write_json(kept, {"seed": 0, "rows": [{"method": "dpo", "share": 7}, {"method": "simpo", "share": 7}]})
+    made = tercih("methods", "simpo", "--compare", str(kept))
+    assert made.status == 0, made.err
+    dpo, simpo = read_json(kept)["rows"]
+    assert dpo == {"method": "dpo", "share": 7}
+    assert set(simpo) == set(read_json(DOCS / "compared.json")["rows"][0])
+    assert "was made with --seed 0" in tercih("methods", "simpo", "--compare", str(kept), "--seed", "1").err
+    assert "'gail' is not compared" in tercih("methods", "gail", "--compare", str(kept)).err
 
 
 def finished(folder: Path, seed: int, control: str, gold: float) -> str:

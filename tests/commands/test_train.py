@@ -60,7 +60,7 @@ def metrics(out: str = "out") -> list[dict[str, float]]:
         ("awac", "scored", "model"),
         *(
             (method, "pairs", "model")
-            for method in ("conservative_dpo", "robust_dpo", "ipo", "cpo", "simpo", "orpo", "slic")
+            for method in ("conservative_dpo", "robust_dpo", "dpop", "ipo", "cpo", "simpo", "orpo", "slic")
         ),
         *((method, "rankings", "model") for method in ("kwise_dpo", "rrhf")),
         ("kto", "thumbs", "model"),

@@ -6,9 +6,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
 
 from tercih.algorithms.conservative_dpo import ConservativeDPO, smoothed
 from tercih.algorithms.cpo import CPO
+from tercih.algorithms.dpop import DPOP, dpop_loss
 from tercih.algorithms.ipo import IPO, ipo_loss
 from tercih.algorithms.kto import KTO
 from tercih.algorithms.kwise_dpo import KwiseDPO
@@ -22,6 +24,7 @@ from tercih.batches import Pairs, Rankings, Thumbs
 from tercih.conformance import (
     conservative_dpo,
     cpo,
+    dpop,
     ipo,
     kto,
     kwise_dpo,
@@ -34,7 +37,7 @@ from tercih.conformance import (
 )
 from tercih.families import PairMethod
 from tercih.forward import Loss, Models
-from tercih.ops import logistic_loss, row_mean, row_sum
+from tercih.ops import chance_of_first, logistic_loss, row_mean, row_sum
 
 
 def costing(kind: type[Any], cost: Callable[[Tensor, Tensor], Tensor]) -> type[Any]:
@@ -152,6 +155,34 @@ def likelihood(method: ORPO, logp_BT: Tensor, batch: Pairs) -> Tensor:
     return row_mean(logp_BT, batch.tokens.loss_mask_BT)
 
 
+def charging(penalised: Callable[[Any, Tensor, Tensor], Tensor]) -> type[Any]:
+    """DPO-Positive with another loss of a comparison that the first of two won, of what both are worth."""
+
+    class Replaced(DPOP):
+        def cost(self, worth_B: Tensor, batch: Pairs) -> Tensor:
+            first_N, second_N = worth_B[batch.first_row_N], worth_B[batch.second_row_N]
+            chance_N = chance_of_first(batch.target_N3)
+            return chance_N * penalised(self, first_N, second_N) + (1 - chance_N) * penalised(self, second_N, first_N)
+
+    return Replaced
+
+
+def penalty_without_beta(method: DPOP, better_N: Tensor, worse_N: Tensor) -> Tensor:
+    return dpop_loss(better_N, worse_N, torch.ones_like(better_N), method.lam / method.beta)
+
+
+def penalty_outside(method: DPOP, better_N: Tensor, worse_N: Tensor) -> Tensor:
+    return -logsigmoid(better_N - worse_N) + method.lam * (-better_N).relu()
+
+
+def penalty_of_the_worse(method: DPOP, better_N: Tensor, worse_N: Tensor) -> Tensor:
+    return -logsigmoid(better_N - worse_N - method.lam * (-worse_N).relu())
+
+
+def penalty_of_any_move(method: DPOP, better_N: Tensor, worse_N: Tensor) -> Tensor:
+    return -logsigmoid(better_N - worse_N - method.lam * better_N.abs())
+
+
 def turned(difference_N: Tensor, chance_N: Tensor) -> Tensor:
     return logistic_loss(difference_N, 1 - chance_N)
 
@@ -175,6 +206,17 @@ PAIRS: dict[str, tuple[Any, dict[str, Any]]] = {
             "labels believed": costing(RobustDPO, logistic_loss),
             "conservative": costing(RobustDPO, lambda d, c: logistic_loss(d, smoothed(c, 0.25))),
             "half the correction": costing(RobustDPO, lambda d, c: robust_loss(d, c, 0.125)),
+        },
+    ),
+    "dpop": (
+        dpop.prove,
+        {
+            "penalty outside": charging(penalty_outside),
+            "penalty without beta": charging(penalty_without_beta),
+            "penalty of the worse": charging(penalty_of_the_worse),
+            "penalty of any move": charging(penalty_of_any_move),
+            "no penalty": charging(lambda m, better, worse: -logsigmoid(better - worse)),
+            "no reference": worth(DPOP, summed),
         },
     ),
     "ipo": (

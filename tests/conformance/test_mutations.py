@@ -680,8 +680,8 @@ def test_every_proof_has_mutants() -> None:
 # Proofs of several seconds: one mutant of each is always tried, the others with the full tests.
 SLOW = {
     "ppo", "dagger", "gail", "airl", "tamer", "coach", "pessimistic_mle", "pebble", "request",
-    "ibarz", "mil", "preference_transformer", "few_shot", "conservative_dpo", "robust_dpo", "ipo", "kwise_dpo",
-    "online_dpo", "kto", "cpo", "simpo", "orpo", "slic", *GRADIENTS, *SCORES, *REWARDS, *VALUES,
+    "ibarz", "mil", "preference_transformer", "few_shot", "conservative_dpo", "robust_dpo", "dpop", "ipo",
+    "kwise_dpo", "online_dpo", "kto", "cpo", "simpo", "orpo", "slic", *GRADIENTS, *SCORES, *REWARDS, *VALUES,
 }  # fmt: skip
 MUTATIONS = [
     pytest.param(name, mutant, marks=[pytest.mark.full] if at and name in SLOW else [])

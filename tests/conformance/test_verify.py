@@ -66,6 +66,19 @@ def test_every_method_has_a_row(proofs: pytest.MonkeyPatch, tmp_path: Path) -> N
     assert {"ordering", "negative_control", "ablation", "minutes"} < set(row)
 
 
+def test_rows_of_methods_that_are_not_named_stay(proofs: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "rows.json"
+    verify.verify(["sft", "dpo"], json_file=file)
+    proofs.setitem(PROOFS, "dpo", lambda lab: findings(BAD))
+    verify.verify(["dpo", "kto"], json_file=file)
+    rows = {row["method"]: row["status"] for row in json.loads(file.read_text())["rows"]}
+    assert rows == {"sft": "passed", "dpo": "failed", "kto": "passed"}
+    with pytest.raises(ValueError, match=r"rows\.json holds rows with seed = 0, not 1: name another file"):
+        verify.verify(["dpo"], json_file=file, seed=1)
+    with pytest.raises(ValueError, match="full = False, not True"):
+        verify.verify(["dpo"], json_file=file, full=True)
+
+
 def test_one_failure_fails_the_command(proofs: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     proofs.setitem(PROOFS, "dpo", lambda lab: findings(BAD))
     assert verify.verify(["sft"]) == 0

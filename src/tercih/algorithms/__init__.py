@@ -11,6 +11,7 @@ from tercih.algorithms.context_distillation import ContextDistillation
 from tercih.algorithms.cpo import CPO
 from tercih.algorithms.dapo import DAPO
 from tercih.algorithms.dpo import DPO
+from tercih.algorithms.dpop import DPOP
 from tercih.algorithms.dr_grpo import DrGRPO
 from tercih.algorithms.f_dpg import FDPG
 from tercih.algorithms.filtered_sft import FilteredSFT
@@ -65,6 +66,7 @@ METHODS: dict[str, type[Method]] = {
     "dpo": DPO,
     "conservative_dpo": ConservativeDPO,
     "robust_dpo": RobustDPO,
+    "dpop": DPOP,
     "ipo": IPO,
     "kwise_dpo": KwiseDPO,
     "online_dpo": OnlineDPO,

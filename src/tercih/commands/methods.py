@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
 from rich.table import Table
 
 from tercih.config import from_command_line
-from tercih.conformance.compare import compare
+from tercih.conformance.compare import comparable, compare
 from tercih.conformance.verify import one_quiet_thread
-from tercih.run import write_json
+from tercih.run import read_json, write_json
 from tercih.shelf import STORIES, Entry, gathered, pages, shelf
 
 
@@ -28,8 +28,8 @@ class Methods:
     """With --write: folders of finished runs of `tercih run stories_methods`, of several seeds and with and without a
     control, for the table on real text."""
     compare: Path | None = None
-    """Train every method on one enumerable task from the same number of simulated judgements, and write what came of it
-    to this file. Minutes."""
+    """Train every method, or the one that is named, on one enumerable task from the same number of simulated
+    judgements, and write what came of it to this file, in which the rows of other methods stay. Minutes."""
     seed: int = 0
     """Of the comparison."""
 
@@ -38,13 +38,7 @@ def methods(arguments: Sequence[str]) -> int:
     config = from_command_line(Methods, arguments, program="tercih methods")
     console = Console()
     if config.compare:
-        rows = []
-        with one_quiet_thread():
-            for row in compare(config.seed):
-                rows.append(row)
-                said = f"{row['share']:.0%} of what is possible {row['kl']:.2f} nats from π0"
-                console.print(f"{row['method']}: {said}, {row['seconds']:.1f} s")
-        write_json(config.compare, {"seed": config.seed, "rows": rows})
+        compare_into(config.compare, config.name, config.seed, console)
     elif config.stories and not config.write:
         raise ValueError("--stories says what a table is made of; say --write docs, too")
     elif config.write:
@@ -63,6 +57,22 @@ def methods(arguments: Sequence[str]) -> int:
         console.print(everything())
         console.print("`tercih methods NAME` tells all of one; `tercih verify NAME` proves it.")
     return 0
+
+
+def compare_into(file: Path, name: str, seed: int, console: Console) -> None:
+    names = comparable()
+    if name and name not in names:
+        raise ValueError(f"{name!r} is not compared with others; these are: {', '.join(names)}")
+    held: dict[str, Any] = read_json(file) if name and file.exists() else {"seed": seed, "rows": []}
+    if held["seed"] != seed:
+        raise ValueError(f"{file} was made with --seed {held['seed']}; use that one, or name another file")
+    rows = {row["method"]: row for row in held["rows"]}
+    with one_quiet_thread():
+        for each in [name] if name else names:
+            row = rows[each] = compare(each, seed)
+            said = f"{row['share']:.0%} of what is possible {row['kl']:.2f} nats from π0"
+            console.print(f"{each}: {said}, {row['seconds']:.1f} s")
+    write_json(file, held | {"rows": list(rows.values())})
 
 
 def everything() -> Table:

@@ -18,7 +18,7 @@ class Verify:
     methods: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """Methods by name; all of them if none is named."""
     json: Path | None = None
-    """Also write the rows to this file."""
+    """Also write the rows to this file; where methods are named, rows of others that it holds stay."""
     full: bool = False
     """More seeds and a larger language: up to a minute a row instead of seconds."""
     seed: int = 0

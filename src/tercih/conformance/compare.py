@@ -5,7 +5,7 @@ what the best policy at the same distance would gain: π0·exp(r/β) with that K
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -160,17 +160,20 @@ def possible(world: World, kl: float) -> float:
 LABELS, FEW, STEPS = 2000, 200, 200
 
 
-def compare(seed: int = 0) -> Iterator[dict[str, Any]]:
-    """A row for every method that trains a policy: the mean over worlds of each number, every world's share, the mean
-    gain from a tenth of the judgements, and that of the negative control."""
+def comparable() -> list[str]:
+    """Methods that train a policy of which nothing is asked but tokens."""
+    return [name for name, method in METHODS.items() if method.trains == "policy" and stands_alone(configured(method))]
+
+
+def compare(name: str, seed: int = 0) -> dict[str, Any]:
+    """A method's row: the mean over worlds of each number, every world's share, the mean gain from a tenth of the
+    judgements, and that of the negative control."""
     worlds = [World(language=UNLIKE, key=world.key) for world in Lab(seed=seed).worlds]
-    for name, method in METHODS.items():
-        if method.trains == "policy" and stands_alone(configured(method)):
-            found = [compared(name, world, LABELS, STEPS) for world in worlds]
-            means = {f.name: sum(getattr(each, f.name) for each in found) / len(found) for f in fields(Outcome)}
-            from_few = [compared(name, world, FEW, STEPS).gain for world in worlds]
-            by_lot = [compared(name, world, LABELS, STEPS, shuffled=True).gain for world in worlds]
-            yield {
-                "method": name, "learns_from": method.learns_from, **means, "shares": [one.share for one in found],
-                "few": sum(from_few) / len(from_few), "control": sum(by_lot) / len(by_lot),
-            }  # fmt: skip
+    found = [compared(name, world, LABELS, STEPS) for world in worlds]
+    means = {f.name: sum(getattr(each, f.name) for each in found) / len(found) for f in fields(Outcome)}
+    from_few = [compared(name, world, FEW, STEPS).gain for world in worlds]
+    by_lot = [compared(name, world, LABELS, STEPS, shuffled=True).gain for world in worlds]
+    return {
+        "method": name, "learns_from": METHODS[name].learns_from, **means, "shares": [one.share for one in found],
+        "few": sum(from_few) / len(from_few), "control": sum(by_lot) / len(by_lot),
+    }  # fmt: skip

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,9 +57,14 @@ class Row:
 
 
 def verify(methods: Sequence[str] = (), *, json_file: Path | None = None, full: bool = False, seed: int = 0) -> int:
-    """Prints the table as it fills, writes the rows to `json_file`; returns the exit code, 1 where a proof failed."""
+    """Prints the table as it fills, writes the rows to `json_file`; returns the exit code, 1 where a proof failed.
+
+    Where methods are named and the file is there, their rows take the place of the old ones, and the others stay.
+    """
     names = chosen(methods)
     lab = Lab(full=full, seed=seed)
+    about = {"seed": seed, "full": full, "language": str(lab.language)}
+    kept = _kept(json_file, about) if json_file and methods else []
     if json_file:
         json_file.parent.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
@@ -71,11 +76,26 @@ def verify(methods: Sequence[str] = (), *, json_file: Path | None = None, full: 
     if not console.is_terminal:
         console.print()  # there, Live leaves the last line open
     if json_file:
-        content = {"seed": seed, "full": full, "language": str(lab.language), "rows": [row.as_dict() for row in rows]}
+        found = {row.method: row.as_dict() for row in rows}
+        content = about | {"rows": list(({row["method"]: row for row in kept} | found).values())}
         partial = json_file.with_suffix(".partial")
         partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
         partial.replace(json_file)
     return int(any(row.status == "failed" for row in rows))
+
+
+def _kept(json_file: Path, about: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows of an earlier run; ValueError where these were found otherwise than the new ones will be."""
+    if not json_file.exists():
+        return []
+    held = json.loads(json_file.read_text())
+    for name, value in about.items():
+        if held.get(name) != value:
+            raise ValueError(
+                f"{json_file} holds rows with {name} = {held.get(name)!r}, not {value!r}: name another file for --json"
+            )
+    rows: list[dict[str, Any]] = held["rows"]
+    return rows
 
 
 def chosen(methods: Sequence[str]) -> list[str]:
