@@ -2,7 +2,6 @@
 methods read. `parity.py` calls it as `python parity116.py FROZEN FOUND`."""
 
 import sys
-import tempfile
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from harness.bare import config, found, sequences, without_constructor
 from harness.frozen import PAD, SAMPLES, Found, Frozen, S, T, Table, load, write
 from torch import Tensor
 from trl import (
@@ -33,7 +32,6 @@ from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 from trl.trainer.utils import add_fused_lm_head
 
 EVERYTHING = ("log_probs", "entropy", "log_sum_sq_probs", "mean_logits", "is_top1")
-FOLDER = tempfile.mkdtemp(prefix="tercih-parity-")
 
 
 def fused(logits_XV: Tensor) -> Any:
@@ -43,50 +41,21 @@ def fused(logits_XV: Tensor) -> Any:
     return model
 
 
-def bare(kind: Any, args: Any, **held: Any) -> Any:
-    """A trainer without its constructor."""
-    trainer = kind.__new__(kind)
-    trainer.__dict__.update(
-        {
-            "args": args,
-            "accelerator": Accelerator(cpu=True),
-            "aux_loss_enabled": False,
-            "_metrics": {"train": defaultdict(list), "eval": defaultdict(list)},
-            "_total_train_tokens": 0,
-            "_tp_size": 1,
-            "is_encoder_decoder": False,
-            "state": SimpleNamespace(global_step=0, epoch=0),
-        }
-        | held
-    )
-    return trainer
-
-
-def config(kind: Any, **options: Any) -> Any:
-    return kind(output_dir=FOLDER, use_cpu=True, report_to="none", bf16=False, **options)
-
-
-def found(model: Any, loss: Tensor) -> tuple[float, Tensor]:
-    (gradient,) = torch.autograd.grad(loss, model.head.weight)
-    return float(loss), gradient
-
-
-def sequences(data: Frozen, rows: Any) -> dict[str, Tensor]:
-    """Prompt and response in one, padded on the right."""
-    mask_BT = data.mask_BT[rows].long()
-    prompt_mask_BS = torch.ones(len(mask_BT), S, dtype=torch.long)
-    return {
-        "input_ids": torch.cat([data.prompt_ids_BS[rows], data.response_ids_BT[rows]], 1),
-        "attention_mask": torch.cat([prompt_mask_BS, mask_BT], 1),
-        "completion_mask": torch.cat([torch.zeros_like(prompt_mask_BS), mask_BT], 1),
-    }
+def bare(kind: Any, args: Any, **more: Any) -> Any:
+    """A trainer without its constructor, and what all of them read."""
+    counts: dict[str, Any] = {
+        "aux_loss_enabled": False, "_metrics": {"train": defaultdict(list), "eval": defaultdict(list)},
+        "_total_train_tokens": 0, "_tp_size": 1, "is_encoder_decoder": False,
+        "state": SimpleNamespace(global_step=0, epoch=0),
+    }  # fmt: skip
+    return without_constructor(kind, args, **counts | more)
 
 
 BETTER, WORSE = torch.arange(0, 8, 2), torch.arange(1, 8, 2)
 
 
 def sft(data: Frozen) -> tuple[float, Tensor]:
-    model, rows = fused(data.policy_XV), sequences(data, torch.arange(8))
+    model, rows = fused(data.policy_XV), sequences(data)
     labels = rows["input_ids"].masked_fill(rows.pop("completion_mask") == 0, -100)
     trainer = bare(SFTTrainer, config(SFTConfig), model=model, compute_loss_func=None, label_smoother=None)
     return found(model, SFTTrainer.compute_loss(trainer, model, {**rows, "labels": labels}))
@@ -120,7 +89,7 @@ def dpo(data: Frozen, loss_type: str, beta: float, smoothing: float = 0.0, **div
 
 def kto(data: Frozen) -> tuple[float, Tensor]:
     model, reference = fused(data.policy_XV), fused(data.reference_XV)
-    rows, elsewhere = sequences(data, torch.arange(8)), sequences(data, torch.arange(8))
+    rows, elsewhere = sequences(data), sequences(data)
     for name in elsewhere:  # every prompt with the response to the row before it
         elsewhere[name] = torch.cat([elsewhere[name][:, :S], elsewhere[name][:, S:].roll(1, 0)], 1)
     args = config(KTOConfig, beta=0.1, desirable_weight=1.2, undesirable_weight=0.9)
