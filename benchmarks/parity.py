@@ -18,11 +18,23 @@ from pathlib import Path
 
 from harness import our_side, reasons
 from harness.frozen import Found, Frozen, frozen, load, read, to_the_end
-from harness.our_side import Ours, by, demonstrations, matches, mixture, pairs, rollout, thumbs, with_margin
+from harness.our_side import (
+    Ours,
+    behind_a_word,
+    by,
+    demonstrations,
+    matches,
+    mixture,
+    pairs,
+    rollout,
+    thumbs,
+    with_margin,
+)
 from harness.turns import HERE
 
 from tercih.algorithms.bradley_terry import BradleyTerry
 from tercih.algorithms.conservative_dpo import ConservativeDPO
+from tercih.algorithms.context_distillation import ContextDistillation
 from tercih.algorithms.cpo import CPO
 from tercih.algorithms.dapo import DAPO
 from tercih.algorithms.dpo import DPO
@@ -34,6 +46,7 @@ from tercih.algorithms.kto import KTO
 from tercih.algorithms.nash_md import NashMD
 from tercih.algorithms.online_dpo import OnlineDPO
 from tercih.algorithms.orpo import ORPO
+from tercih.algorithms.process_reward import ProcessReward
 from tercih.algorithms.rloo import RLOO
 from tercih.algorithms.robust_dpo import RobustDPO
 from tercih.algorithms.sft import SFT
@@ -72,6 +85,10 @@ CASES = {
     "bradley_terry, margin and centre": Case(
         ours=by(BradleyTerry(centre_coef=0.01), with_margin),
         theirs="the same, `margin` and `center_rewards_coefficient`",
+    ),
+    "process_reward": Case(
+        ours=by(ProcessReward(), thumbs),
+        theirs="`PRMTrainer.tokenize_row`, `.compute_loss`, 1.12, of two classes whose log-odds are the score",
     ),
     "dpo": Case(ours=by(DPO(), pairs), theirs=f"{DPO_CALL}, `sigmoid`"),
     "dpo, forward KL": Case(
@@ -114,6 +131,9 @@ CASES = {
         as_theirs=reasons.imitation_of_prompts,
         differs="TRL's likelihood term is of prompt and answer, and a mean over all tokens of the batch; ours is of the"
         " answer alone, a mean over its tokens and then over pairs (eq. 2 and 6)",
+    ),
+    "context_distillation": Case(
+        ours=by(ContextDistillation(), behind_a_word), theirs="`GKDTrainer.generalized_jsd_loss`, β = 0"
     ),
     "rloo": Case(
         ours=by(RLOO(kl_coef=0.05), lambda data: rollout(data, on_policy=True)), theirs=RLOO_CALL, value=False,

@@ -26,7 +26,7 @@ def without_constructor(kind: Any, args: Any, **held: Any) -> Any:
 def found(model: Any, loss: Tensor) -> tuple[float, Tensor]:
     """The loss, and its gradient at the table."""
     (gradient,) = torch.autograd.grad(loss, model.head.weight)
-    return float(loss), gradient
+    return float(loss.detach()), gradient
 
 
 def sequences(data: Frozen, rows: Any = slice(PROMPTS * SAMPLES)) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 VOCABULARY, PROMPTS, SAMPLES, S, T = 11, 2, 4, 3, 6
 PAD = 0
+WORD = 1  # a context
 LENGTHS = (6, 2, 3, 5, 4, 6, 2, 4)
 
 

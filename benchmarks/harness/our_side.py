@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness.frozen import PROMPTS, SAMPLES, Frozen, S, Table
+from harness.frozen import PROMPTS, SAMPLES, WORD, Frozen, S, Table
 from tercih.algorithms.ppo import PPO
 from tercih.batches import Batch, Pairs, Rollout, Thumbs, Valued
 from tercih.forward import Models
@@ -72,6 +72,12 @@ def demonstrations(data: Frozen) -> Batch:
     return Batch(tokens=tokens(data))
 
 
+def behind_a_word(data: Frozen) -> Batch:
+    """Prompts are shorter by the place that a context of one word takes."""
+    made = tokens(data)
+    return Batch(tokens=replace(made, prompt_ids_PS=made.prompt_ids_PS[:, 1:], prompt_len_P=made.prompt_len_P - 1))
+
+
 class Scores(nn.Module):
     def __init__(self, score_B: Tensor) -> None:
         super().__init__()
@@ -101,7 +107,8 @@ def by(method: Method, batch: Callable[[Frozen], Any], only: str = "") -> Ours:
             models, weight = Models(policy=scores), scores.score_B
         else:
             model, weight = table_of(data)
-            models = Models(policy=model, reference=reference_of(data))
+            words = {text: [WORD] for text in method.words} | {"": []}
+            models = Models(policy=model, reference=reference_of(data), words=words)
         (made,) = method.batches(batch(data), models, method.init(models))
         assert isinstance(made, Batch)
         loss = loss_of(method, models.policy, made, only)

@@ -13,9 +13,11 @@ import torch
 from harness.bare import config, found, sequences, without_constructor
 from harness.frozen import PAD, Found, Frozen, S, States, T, Table, load, to_the_end, write
 from torch import Tensor, nn
+from transformers.loss.loss_utils import ForTokenClassification
 from trl.experimental.nash_md import NashMDConfig, NashMDTrainer
 from trl.experimental.nash_md.nash_md_trainer import GeometricMixtureWrapper
 from trl.experimental.ppo import PPOConfig, PPOTrainer, ppo_trainer
+from trl.experimental.prm import PRMConfig, PRMTrainer
 
 
 def nash_md(data: Frozen, beta: float) -> tuple[float, Tensor]:
@@ -32,6 +34,44 @@ def mixture(data: Frozen) -> tuple[float, Tensor]:
     logp_BTV = wrapper(sequences(data)["input_ids"]).logits[:, S - 1 : -1]
     logp_BT = logp_BTV.gather(2, data.response_ids_BT[..., None]).squeeze(2) * data.mask_BT
     return float(logp_BT.sum()), logp_BT
+
+
+class Letters:
+    """A tokenizer for texts that are lists of tokens. Steps end without a separator."""
+
+    bos_token_id = None
+
+    def __call__(self, text: list[int], **_: Any) -> dict[str, list[int]]:
+        return {"input_ids": text}
+
+    def encode(self, text: str, **_: Any) -> list[int]:
+        return []
+
+
+def process_reward(data: Frozen) -> tuple[float, Tensor]:
+    """Every answer is a step; its score is the log-odds of the second class at the token where TRL puts the label."""
+    score_B = data.score_B.clone().requires_grad_()
+    ids = [row[:n].tolist() for row, n in zip(data.response_ids_BT, data.length_B.tolist(), strict=True)]
+    rows = [
+        PRMTrainer.tokenize_row(
+            {"prompt": prompt, "completions": [answer], "labels": [good]}, Letters(), "", None, None, False, False
+        )["labels"]
+        for prompt, answer, good in zip(data.prompt_ids_BS.tolist(), ids, data.good_B.tolist(), strict=True)
+    ]  # fmt: skip
+    labels = torch.tensor([row + [-100] * (S + T - len(row)) for row in rows])
+
+    class Classes(nn.Module):
+        def forward(self, labels: Tensor) -> dict[str, Tensor]:
+            logits = torch.stack([torch.zeros_like(labels), (labels != -100) * score_B[:, None]], 2)
+            return {"loss": ForTokenClassification(logits, labels, SimpleNamespace(num_labels=2))}
+
+    trainer = without_constructor(
+        PRMTrainer, config(PRMConfig), model=Classes(), compute_loss_func=None, label_smoother=None,
+        model_accepts_loss_kwargs=False,
+    )  # fmt: skip
+    loss = trainer.compute_loss(trainer.model, {"labels": labels})
+    (gradient,) = torch.autograd.grad(loss, score_B)
+    return float(loss.detach()), gradient
 
 
 class Sampled(Table):
@@ -78,7 +118,7 @@ class Moves:
         self.losses: list[tuple[float, Tensor]] = []
 
     def backward(self, loss: Tensor) -> None:
-        self.losses.append((float(loss), torch.cat(torch.autograd.grad(loss, self.weights))))
+        self.losses.append((float(loss.detach()), torch.cat(torch.autograd.grad(loss, self.weights))))
 
     @torch.no_grad()
     def step(self) -> None:
@@ -153,6 +193,7 @@ CASES: dict[str, Callable[[Frozen], tuple[float, Tensor]]] = {
     "nash_md, without KL": lambda data: nash_md(data, 0.0),
     "nash_md": lambda data: nash_md(data, 0.1),
     "the mixture of nash_md": mixture,
+    "process_reward": process_reward,
     "the advantages of ppo": lambda data: advantages(to_the_end(data)),
     "ppo, the policy's loss": of_policy,
     "ppo, the critic's loss": lambda data: of_critic(to_the_end(data)),

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from harness.bare import config, found, sequences, without_constructor
-from harness.frozen import PAD, SAMPLES, Found, Frozen, S, T, Table, load, write
+from harness.frozen import PAD, SAMPLES, WORD, Found, Frozen, S, T, Table, load, write
 from torch import Tensor
 from trl import (
     DPOConfig,
@@ -27,6 +27,7 @@ from trl import (
     SFTTrainer,
 )
 from trl.experimental.cpo import CPOConfig, CPOTrainer
+from trl.experimental.gkd import GKDTrainer
 from trl.experimental.online_dpo import OnlineDPOConfig, OnlineDPOTrainer
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 from trl.trainer.utils import add_fused_lm_head
@@ -171,6 +172,15 @@ def online_dpo_of_labels(data: Frozen) -> tuple[float, Tensor]:
     return online_dpo(Frozen(**{**data.__dict__, "reward_B": better_B}), "ipo")
 
 
+def distilled(data: Frozen) -> tuple[float, Tensor]:
+    """The teacher reads a word before the prompt, in the place of its first token."""
+    model, teacher, ids = Table(data.policy_XV), Table(data.reference_XV), sequences(data)["input_ids"]
+    told = torch.cat([torch.full_like(ids[:, :1], WORD), ids[:, 1:]], 1)
+    labels = data.response_ids_BT.masked_fill(~data.mask_BT, -100)
+    logits, told_logits = model(ids[:, 1:]).logits[:, S - 2 : -1], teacher(told).logits[:, S - 1 : -1].detach()
+    return found(model, GKDTrainer.generalized_jsd_loss(logits, told_logits, labels, beta=0))
+
+
 def grouped(kind: Any, args: Any, data: Frozen, reward_B: Tensor, old: Any, **held: Any) -> tuple[Any, dict[str, Any]]:
     """A trainer and the batch that it makes itself of frozen completions and rewards: the advantages are its own."""
     ids = [row[:n].tolist() for row, n in zip(data.response_ids_BT, data.length_B.tolist(), strict=True)]
@@ -257,6 +267,7 @@ CASES: dict[str, Callable[[Frozen], tuple[float, Tensor]]] = {
     "slic, without imitation": lambda data: cpo(data, "hinge", 1.0),
     "orpo, odds alone": odds,
     "orpo": orpo,
+    "context_distillation": distilled,
     "rloo": lambda data: rloo(data, on_policy=True),
     "rloo, off policy": lambda data: rloo(data, on_policy=False),
     "grpo": lambda data: grpo(data, "grpo", beta=0.04, clip=0.2),

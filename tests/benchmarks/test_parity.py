@@ -10,6 +10,8 @@ import pytest
 import torch
 from harness.frozen import Found, Frozen, frozen, load
 
+from tercih.algorithms import METHODS
+
 PAGE = Path(__file__).parents[2] / "docs" / "parity.md"
 
 
@@ -57,6 +59,13 @@ def test_surprises_are_told(data: Frozen, ours: Found) -> None:
     assert not told("ppo", ours, as_theirs | {"ppo": ours["ppo"]}), "a reason explains nothing"
     assert not parity.Gap(1e-4, 0.0).closed
     assert parity.Gap(None, 1e-6).closed
+
+
+def test_every_method_is_compared_or_named_among_those_that_are_not() -> None:
+    """CASES say by their first word whose loss they are."""
+    compared = {re.split(",| ", name)[0] for name in parity.CASES}
+    named = set(re.findall("`([a-z_0-9]+)`", PAGE.read_text().split("**Not compared.**")[1].split("TRL's alone")[0]))
+    assert set(METHODS) - compared == named - {"dpo"}
 
 
 @pytest.mark.full
