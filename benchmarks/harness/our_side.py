@@ -104,7 +104,8 @@ def by(method: Method, batch: Callable[[Frozen], Any], only: str = "") -> Ours:
     def found(data: Frozen) -> Value:
         if method.trains == "reward_model":
             scores = Scores(data.score_B)
-            models, weight = Models(policy=scores), scores.score_B
+            weight: Tensor = scores.score_B
+            models = Models(policy=scores)
         else:
             model, weight = table_of(data)
             words = {text: [WORD] for text in method.words} | {"": []}
@@ -143,10 +144,16 @@ def critic_of(data: Frozen) -> LanguageModel:
 @torch.no_grad()
 def at(model: LanguageModel, logits_XV: Tensor, value_X: Tensor) -> LanguageModel:
     """The same model with these weights."""
-    assert model.value_head is not None
-    model.head.weight.copy_(logits_XV.T)  # type: ignore[union-attr, operator]
-    model.value_head.weight.copy_(value_X[None])
+    table, value = weights_of(model)
+    table.copy_(logits_XV.T)
+    value.copy_(value_X[None])
     return model
+
+
+def weights_of(model: LanguageModel) -> tuple[Tensor, Tensor]:
+    """Of its table, and of its critic."""
+    assert model.value_head is not None
+    return model.causal.head.weight, model.value_head.weight
 
 
 def prepared(method: PPO, data: Frozen, rolled: Rollout) -> Valued:
@@ -160,10 +167,8 @@ def prepared(method: PPO, data: Frozen, rolled: Rollout) -> Valued:
 def later(method: PPO, data: Frozen, batch: Valued, only: str = "") -> Value:
     """What a second update makes of it, when the policy and its critic have moved; the gradient at both."""
     model = at(critic_of(data), data.policy_XV, data.value_X)
-    assert model.value_head is not None
     loss = loss_of(method, model, batch, only)
-    weights = model.head.weight, model.value_head.weight  # type: ignore[union-attr]
-    gradients = torch.autograd.grad(loss, weights, materialize_grads=True)
+    gradients = torch.autograd.grad(loss, weights_of(model), materialize_grads=True)
     return float(loss.detach()), torch.cat(gradients)
 
 

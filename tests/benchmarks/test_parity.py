@@ -8,6 +8,7 @@ from pathlib import Path
 import parity
 import pytest
 import torch
+from harness.cases import CASES
 from harness.frozen import Found, Frozen, frozen, load
 
 from tercih.algorithms import METHODS
@@ -35,18 +36,18 @@ def rows_of(text: str) -> dict[str, list[str]]:
 
 def test_the_page_has_our_numbers_of_every_case(ours: Found) -> None:
     written = rows_of(PAGE.read_text())
-    for name, case in parity.CASES.items():
+    for name, case in CASES.items():
         loss, gradient = ours[name]
         assert torch.isfinite(gradient).all()
         if case.value:
             assert float(written[name][2]) == pytest.approx(loss, abs=2e-5), name
         assert written[name][-1].startswith("differs" if case.differs else "agrees"), name
-    assert set(written) - set(parity.CASES) == {"ours"}
+    assert set(written) - set(CASES) == {"ours"}
 
 
 def test_surprises_are_told(data: Frozen, ours: Found) -> None:
     as_theirs = parity.all_as_theirs(data)
-    assert set(as_theirs) == {name for name, case in parity.CASES.items() if case.differs}
+    assert set(as_theirs) == {name for name, case in CASES.items() if case.differs}
     theirs = ours | as_theirs
 
     def told(name: str, side: Found, explained: Found = as_theirs) -> bool:
@@ -63,7 +64,7 @@ def test_surprises_are_told(data: Frozen, ours: Found) -> None:
 
 def test_every_method_is_compared_or_named_among_those_that_are_not() -> None:
     """CASES say by their first word whose loss they are."""
-    compared = {re.split(",| ", name)[0] for name in parity.CASES}
+    compared = {re.split(",| ", name)[0] for name in CASES}
     named = set(re.findall("`([a-z_0-9]+)`", PAGE.read_text().split("**Not compared.**")[1].split("TRL's alone")[0]))
     assert set(METHODS) - compared == named - {"dpo"}
 
