@@ -63,9 +63,10 @@ def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """In CI a test that skips is a failure, unless it may: it needs a GPU, a network or data that are not there."""
+    """In CI a test that skips is a failure, unless it may: it needs a GPU, a network, data or
+    peers that are not there."""
     report = yield
-    may_skip = any(item.get_closest_marker(name) for name in ("gpu", "network", "data"))
+    may_skip = any(item.get_closest_marker(name) for name in ("gpu", "network", "data", "peers"))
     if report.skipped and os.environ.get("CI") and not may_skip and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"skipped in CI, where nothing is missing: {report.longrepr}"

@@ -5,7 +5,7 @@ Shape suffixes: X states (a place and the token there), V vocabulary, P prompts,
 response tokens, N comparisons; the two rows of comparison n are 2n (the better one) and 2n + 1.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 VOCABULARY, PROMPTS, SAMPLES, S, T = 11, 2, 4, 3, 6
 PAD = 0
+WORD = 1  # a context
 LENGTHS = (6, 2, 3, 5, 4, 6, 2, 4)
 
 
@@ -32,8 +33,9 @@ class Frozen:
     score_B: Tensor
     margin_N: Tensor
     good_B: Tensor
-    value_BT: Tensor
-    old_value_BT: Tensor
+    value_X: Tensor  # what a critic says of states
+    old_value_X: Tensor
+    advantage_BT: Tensor
 
     @property
     def mask_BT(self) -> Tensor:
@@ -62,7 +64,7 @@ def frozen(seed: int) -> Frozen:
     rows, states = PROMPTS * SAMPLES, (S + T) * VOCABULARY
     old_XV, ids_BT = normal(states, VOCABULARY), torch.randint(1, VOCABULARY, (rows, T), generator=draws)
     length_B = torch.tensor(LENGTHS)
-    return Frozen(
+    held = Frozen(
         policy_XV=old_XV + 0.1 * normal(states, VOCABULARY),
         old_XV=old_XV,
         reference_XV=old_XV + 0.3 * normal(states, VOCABULARY),
@@ -74,9 +76,17 @@ def frozen(seed: int) -> Frozen:
         score_B=normal(rows),
         margin_N=normal(rows // 2).abs(),
         good_B=torch.tensor([1, 0, 1, 1, 0, 0, 1, 0]),
-        value_BT=normal(rows, T),
-        old_value_BT=normal(rows, T),
+        value_X=normal(states),
+        old_value_X=normal(states),
+        advantage_BT=normal(rows, T),
     )
+    return replace(held, value_X=held.old_value_X + 0.3 * held.value_X)
+
+
+def to_the_end(data: Frozen) -> Frozen:
+    """The same, but no answer ends before it is cut: there is a token where there was padding."""
+    ids_BT = data.response_ids_BT.masked_fill(~data.mask_BT, PAD + 1)
+    return replace(data, response_ids_BT=ids_BT, length_B=torch.full_like(data.length_B, T))
 
 
 class States(nn.Module):
@@ -85,7 +95,7 @@ class States(nn.Module):
     def forward(self, input_ids: Tensor, *_: Any, **__: Any) -> SimpleNamespace:
         state_BL = torch.arange(input_ids.shape[1]) * VOCABULARY + input_ids
         hidden_BLX = nn.functional.one_hot(state_BL, (S + T) * VOCABULARY).float()
-        return SimpleNamespace(last_hidden_state=hidden_BLX)
+        return SimpleNamespace(last_hidden_state=hidden_BLX, hidden_states=[hidden_BLX])
 
 
 class Config(SimpleNamespace):

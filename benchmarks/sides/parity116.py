@@ -2,7 +2,6 @@
 methods read. `parity.py` calls it as `python parity116.py FROZEN FOUND`."""
 
 import sys
-import tempfile
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from accelerate import Accelerator
-from harness.frozen import PAD, SAMPLES, Found, Frozen, S, T, Table, load, write
+from harness.bare import config, found, sequences, without_constructor
+from harness.frozen import PAD, SAMPLES, WORD, Found, Frozen, S, T, Table, load, write
 from torch import Tensor
 from trl import (
     DPOConfig,
@@ -28,12 +27,12 @@ from trl import (
     SFTTrainer,
 )
 from trl.experimental.cpo import CPOConfig, CPOTrainer
+from trl.experimental.gkd import GKDTrainer
 from trl.experimental.online_dpo import OnlineDPOConfig, OnlineDPOTrainer
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 from trl.trainer.utils import add_fused_lm_head
 
 EVERYTHING = ("log_probs", "entropy", "log_sum_sq_probs", "mean_logits", "is_top1")
-FOLDER = tempfile.mkdtemp(prefix="tercih-parity-")
 
 
 def fused(logits_XV: Tensor) -> Any:
@@ -43,50 +42,21 @@ def fused(logits_XV: Tensor) -> Any:
     return model
 
 
-def bare(kind: Any, args: Any, **held: Any) -> Any:
-    """A trainer without its constructor."""
-    trainer = kind.__new__(kind)
-    trainer.__dict__.update(
-        {
-            "args": args,
-            "accelerator": Accelerator(cpu=True),
-            "aux_loss_enabled": False,
-            "_metrics": {"train": defaultdict(list), "eval": defaultdict(list)},
-            "_total_train_tokens": 0,
-            "_tp_size": 1,
-            "is_encoder_decoder": False,
-            "state": SimpleNamespace(global_step=0, epoch=0),
-        }
-        | held
-    )
-    return trainer
-
-
-def config(kind: Any, **options: Any) -> Any:
-    return kind(output_dir=FOLDER, use_cpu=True, report_to="none", bf16=False, **options)
-
-
-def found(model: Any, loss: Tensor) -> tuple[float, Tensor]:
-    (gradient,) = torch.autograd.grad(loss, model.head.weight)
-    return float(loss), gradient
-
-
-def sequences(data: Frozen, rows: Any) -> dict[str, Tensor]:
-    """Prompt and response in one, padded on the right."""
-    mask_BT = data.mask_BT[rows].long()
-    prompt_mask_BS = torch.ones(len(mask_BT), S, dtype=torch.long)
-    return {
-        "input_ids": torch.cat([data.prompt_ids_BS[rows], data.response_ids_BT[rows]], 1),
-        "attention_mask": torch.cat([prompt_mask_BS, mask_BT], 1),
-        "completion_mask": torch.cat([torch.zeros_like(prompt_mask_BS), mask_BT], 1),
-    }
+def bare(kind: Any, args: Any, **more: Any) -> Any:
+    """A trainer without its constructor, and what all of them read."""
+    counts: dict[str, Any] = {
+        "aux_loss_enabled": False, "_metrics": {"train": defaultdict(list), "eval": defaultdict(list)},
+        "_total_train_tokens": 0, "_tp_size": 1, "is_encoder_decoder": False,
+        "state": SimpleNamespace(global_step=0, epoch=0),
+    }  # fmt: skip
+    return without_constructor(kind, args, **counts | more)
 
 
 BETTER, WORSE = torch.arange(0, 8, 2), torch.arange(1, 8, 2)
 
 
 def sft(data: Frozen) -> tuple[float, Tensor]:
-    model, rows = fused(data.policy_XV), sequences(data, torch.arange(8))
+    model, rows = fused(data.policy_XV), sequences(data)
     labels = rows["input_ids"].masked_fill(rows.pop("completion_mask") == 0, -100)
     trainer = bare(SFTTrainer, config(SFTConfig), model=model, compute_loss_func=None, label_smoother=None)
     return found(model, SFTTrainer.compute_loss(trainer, model, {**rows, "labels": labels}))
@@ -120,7 +90,7 @@ def dpo(data: Frozen, loss_type: str, beta: float, smoothing: float = 0.0, **div
 
 def kto(data: Frozen) -> tuple[float, Tensor]:
     model, reference = fused(data.policy_XV), fused(data.reference_XV)
-    rows, elsewhere = sequences(data, torch.arange(8)), sequences(data, torch.arange(8))
+    rows, elsewhere = sequences(data), sequences(data)
     for name in elsewhere:  # every prompt with the response to the row before it
         elsewhere[name] = torch.cat([elsewhere[name][:, :S], elsewhere[name][:, S:].roll(1, 0)], 1)
     args = config(KTOConfig, beta=0.1, desirable_weight=1.2, undesirable_weight=0.9)
@@ -200,6 +170,15 @@ def online_dpo_of_labels(data: Frozen) -> tuple[float, Tensor]:
     """IPO of whole responses is in TRL's online trainer alone; rewards are set so that the better ones win."""
     better_B = (torch.arange(8) % 2 == 0).float()
     return online_dpo(Frozen(**{**data.__dict__, "reward_B": better_B}), "ipo")
+
+
+def distilled(data: Frozen) -> tuple[float, Tensor]:
+    """The teacher reads a word before the prompt, in the place of its first token."""
+    model, teacher, ids = Table(data.policy_XV), Table(data.reference_XV), sequences(data)["input_ids"]
+    told = torch.cat([torch.full_like(ids[:, :1], WORD), ids[:, 1:]], 1)
+    labels = data.response_ids_BT.masked_fill(~data.mask_BT, -100)
+    logits, told_logits = model(ids[:, 1:]).logits[:, S - 2 : -1], teacher(told).logits[:, S - 1 : -1].detach()
+    return found(model, GKDTrainer.generalized_jsd_loss(logits, told_logits, labels, beta=0))
 
 
 def grouped(kind: Any, args: Any, data: Frozen, reward_B: Tensor, old: Any, **held: Any) -> tuple[Any, dict[str, Any]]:
@@ -288,6 +267,7 @@ CASES: dict[str, Callable[[Frozen], tuple[float, Tensor]]] = {
     "slic, without imitation": lambda data: cpo(data, "hinge", 1.0),
     "orpo, odds alone": odds,
     "orpo": orpo,
+    "context_distillation": distilled,
     "rloo": lambda data: rloo(data, on_policy=True),
     "rloo, off policy": lambda data: rloo(data, on_policy=False),
     "grpo": lambda data: grpo(data, "grpo", beta=0.04, clip=0.2),

@@ -24,7 +24,7 @@ class Method:
     """Subclass it with a frozen dataclass; most methods only need `loss`.
 
     What stands above the methods says what `tercih train` has to bring: which model is trained, on which kind of data,
-    and whether a frozen reference, values, or several responses to every prompt (groups) are needed.
+    and whether a frozen reference, values, several responses to every prompt (groups) or a rival to match are needed.
     """
 
     __slots__ = ()
@@ -33,6 +33,7 @@ class Method:
     needs_values: ClassVar[bool] = False
     needs_action_values: ClassVar[bool] = False
     needs_groups: ClassVar[bool] = False
+    needs_rival: ClassVar[bool] = False  # whose answers its `mixture` of policy and reference gives
 
     @property
     def needs_reference(self) -> bool:
@@ -78,7 +79,7 @@ def called(method: Method) -> str:
 
 def stands_alone(method: Method) -> bool:
     """Whether a policy and what it learns from are enough: no words beside prompts, no values of actions, no rival."""
-    return not (method.words or method.needs_action_values or hasattr(method, "mixture"))
+    return not (method.words or method.needs_action_values or method.needs_rival)
 
 
 def check(method: Method, name: str, *, at_least_0: Sequence[str] = (), above_0: Sequence[str] = ()) -> None:

@@ -42,6 +42,7 @@ class NashMD(Method):
 
     learns_from = "rollouts"
     needs_reference = True
+    needs_rival = True
 
     tau: float = 0.008
     mixture: float = 0.125

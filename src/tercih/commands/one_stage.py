@@ -213,11 +213,10 @@ def _rollouts(
 
 def _rival(method: Any, policy: LanguageModel, models: Models | None) -> LanguageModel | None:
     """Whom the policy's answers are compared with, where the method says that they are."""
-    share: float | None = getattr(method, "mixture", None)
-    if share is None or models is None:
+    if models is None or not method.needs_rival:
         return None
     assert isinstance(models.reference, Reference)
-    return geometric(policy, models.reference, share)
+    return geometric(policy, models.reference, method.mixture)
 
 
 def _pretraining(config: Train[Any], tokenizer: Tokenizer, context: int) -> Offline[Any] | None:

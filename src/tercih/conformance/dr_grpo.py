@@ -7,22 +7,21 @@ from torch import Tensor
 
 from tercih.algorithms.dr_grpo import DrGRPO
 from tercih.algorithms.grpo import GRPO
-from tercih.conformance.checks import Findings, above_zero, at_least, at_most, every
+from tercih.conformance.checks import Findings, at_least, at_most, every
 from tercih.conformance.enumerable import distribution, total_variation
+from tercih.conformance.fixed_point import centred, fixed_point
 from tercih.conformance.groups import (
     FEW,
     UNLIKE,
     OffPolicy,
-    centred,
     expected_gradient,
-    fixed_point,
     kept,
     largest,
     moved,
-    policy_at,
     prefix_kl_gradient,
     reinforce,
     reward_gradient,
+    rewarded,
     worlds,
 )
 from tercih.conformance.lab import Lab, World
@@ -49,9 +48,7 @@ def prove(lab: Lab, method: type[DrGRPO] = DrGRPO) -> Findings:
             at_most("the same of its KL term − that of KL(π0‖π)", kl_difference(few, method), 1e-12),
             at_most("gradient − explicit loop", loop_difference(unlike, configured), 1e-12),
         ),
-        ordering=above_zero(
-            "true reward, Dr. GRPO − π0", [w.gain(policy_Y) for w, policy_Y in zip(on, policies, strict=True)]
-        ),
+        ordering=rewarded("Dr. GRPO", on, policies),
         negative_control=at_most(
             "gain in true reward, shuffled / real", world.gain(control_Y) / world.gain(policies[0]), 0.2
         ),
@@ -67,8 +64,7 @@ def prove(lab: Lab, method: type[DrGRPO] = DrGRPO) -> Findings:
 
 
 def target(world: World) -> Tensor:
-    logits_DV = fixed_point(world, centred, SAMPLES, BETA, per_response=False)
-    return distribution(policy_at(world, logits_DV), world.language)
+    return distribution(fixed_point(world, centred, SAMPLES, BETA, per_response=False), world.language)
 
 
 def difference(world: World, method: DrGRPO) -> float:

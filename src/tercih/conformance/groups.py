@@ -1,10 +1,10 @@
-"""What the proofs of methods without a critic share: all groups there can be, plain loops, fixed points and runs.
+"""What the proofs of methods without a critic share: all groups there can be, plain loops and runs.
 
 Expectations over groups are sums over every ordered group of K answers, in a language of a few answers of unlike
 lengths. The formulas here are written anew, token by token; no arithmetic of `tercih.ops` stands on both sides.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from tercih.batches import Batch, Compared, Rollout
-from tercih.conformance.enumerable import Language, distribution
+from tercih.conformance.checks import Check, above_zero
+from tercih.conformance.enumerable import Language, distribution, optimum, total_variation
 from tercih.conformance.lab import Lab, Sampled, World, generator, train
 from tercih.method import Method, State
 from tercih.models.language_model import LanguageModel
@@ -25,25 +26,12 @@ FEW = Language(vocabulary=2, length=3, end=0)  # 4 answers of 1 to 3 tokens
 UNLIKE = Language(vocabulary=4, length=3, end=0)  # 40 answers of 1 to 3 tokens
 ROWS = 512  # responses in a rollout
 FLOOR = 1e-4  # what GRPO's standard deviation is lifted by
-ROUNDS, HALVINGS, DAMPING = 60, 60, 0.5  # of the search for fixed points
 
 
 def worlds(lab: Lab) -> list[World]:
     """One a paired seed. Answers are of unlike lengths in the full proofs too, which are longer and of more seeds:
     lengths are what these methods differ in."""
     return [World(language=UNLIKE, key=world.key) for world in lab.worlds]
-
-
-Advantage = Callable[[Tensor], Tensor]
-"""Of the first of K answers, from the rewards of all (…, K)."""
-
-
-def centred(reward: Tensor) -> Tensor:
-    return torch.sub(reward[..., 0], reward.mean(-1))
-
-
-def normalised(reward: Tensor) -> Tensor:
-    return centred(reward) / (reward.std(-1) + FLOOR)
 
 
 def moved(world: World, draw: int) -> LanguageModel:
@@ -126,6 +114,22 @@ def reward_gradient(world: World, policy: LanguageModel, beta: float = 0.0) -> T
     objective = logp_Y.exp() @ (world.reward_Y - beta * (logp_Y - world.base_Y.log()))
     gradient_VD: Tensor = torch.autograd.grad(objective, policy.causal.table.weight)[0]
     return gradient_VD
+
+
+def off_gradient(method: Method, world: World, samples: int, beta: float = 0.0, state: State | None = None) -> float:
+    """Largest difference of the mean over all groups from ∇(E[r] − β KL(π‖π0)), where π is not π0."""
+    policy = moved(world, 81)
+    return largest(-expected_gradient(method, world, policy, samples, state), reward_gradient(world, policy, beta))
+
+
+def off_optimum(world: World, policy_Y: Tensor, beta: float) -> float:
+    """TV to π*."""
+    return total_variation(policy_Y, optimum(world.base_Y, world.reward_Y, beta))
+
+
+def rewarded(name: str, on: Sequence[World], policies: Sequence[Tensor]) -> Check:
+    """Whether they earn more than π0, world by world."""
+    return above_zero(f"true reward, {name} − π0", [w.gain(policy_Y) for w, policy_Y in zip(on, policies, strict=True)])
 
 
 def prefix_kl_gradient(world: World, policy: LanguageModel) -> Tensor:
@@ -235,66 +239,6 @@ def kept(ratio: float, advantage: float, low: float, high: float) -> float:
 def largest(a: Tensor, b: Tensor | float = 0.0) -> float:
     """The largest difference."""
     return float((a - b).abs().max())
-
-
-def mean_advantage(advantage: Advantage, reward_Y: Tensor, policy_Y: Tensor, samples: int) -> Tensor:
-    """E[A(y) | y], over all the others that may stand beside it in a group of `samples`, shape (Y,)."""
-    other_GK = torch.cartesian_prod(*[torch.arange(len(reward_Y))] * (samples - 1)).view(-1, samples - 1)
-    own_YG = reward_Y[:, None].expand(-1, len(other_GK))
-    reward_YGK = torch.cat([own_YG[..., None], reward_Y[other_GK].expand(len(reward_Y), -1, -1)], dim=-1)
-    return advantage(reward_YGK) @ policy_Y[other_GK].prod(1)
-
-
-def fixed_point(world: World, advantage: Advantage, samples: int, beta: float, *, per_response: bool) -> Tensor:
-    """The logits of every prefix where E[Σ_t w (A ∇log π − β ∇k3)] = 0, shape (D, V), with w = 1/|y| or 1.
-
-    On every prefix the expected pull of each token v must be the same: π(v) = β W(v) π0(v) / (c + β W(v) − Q(v)), where
-    W and Q are the means of w and of wA over what goes on with v, and c makes it add up to 1. Solved from what the last
-    round's π reaches, again and again.
-    """
-    language, base_DV = world.language, world.logits_DV.softmax(1)
-    place_YT = torch.zeros_like(language.ids_YT)
-    for y, answer in enumerate(language.answers):
-        for t, prefix in enumerate(language.path(answer)[:-1]):
-            place_YT[y, t] = prefix * language.vocabulary + answer[t]
-    mask_YT = language.all.loss_mask_BT
-    weight_Y = 1 / language.length_Y.double() if per_response else torch.ones(len(language.answers)).double()
-    policy_DV = base_DV
-
-    def behind(x_Y: Tensor) -> Tensor:
-        """Σ over the answers that go through each (prefix, token)."""
-        flat = torch.zeros(policy_DV.numel(), dtype=torch.float64)
-        return flat.index_add(0, place_YT[mask_YT], x_Y[:, None].expand_as(mask_YT)[mask_YT]).view_as(policy_DV)
-
-    for _ in range(ROUNDS):
-        logp_YT = torch.where(mask_YT, policy_DV.flatten()[place_YT].log(), 0.0)
-        policy_Y = logp_YT.sum(1).exp()
-        mass_DV = behind(policy_Y).clamp(min=1e-300)
-        stake_DV = beta * behind(policy_Y * weight_Y) / mass_DV
-        advantage_Y = mean_advantage(advantage, world.reward_Y, policy_Y, samples)
-        gain_DV = behind(policy_Y * weight_Y * advantage_Y) / mass_DV
-        found_DV = _adding_up(stake_DV * base_DV, stake_DV - gain_DV, behind(policy_Y) > 0)
-        policy_DV = (DAMPING * found_DV.log() + (1 - DAMPING) * policy_DV.log()).softmax(1)
-    return policy_DV.log()
-
-
-def _adding_up(top_DV: Tensor, bottom_DV: Tensor, reached_DV: Tensor) -> Tensor:
-    """top / (c + bottom) with the c > max(−bottom) of each row for which it adds up to 1; uniform where not reached."""
-    least_D1 = (-bottom_DV).max(1, keepdim=True).values
-    low_D1, high_D1 = torch.full_like(least_D1, 0.0), top_DV.sum(1, keepdim=True)
-    for _ in range(HALVINGS):
-        middle_D1 = (low_D1 + high_D1) / 2
-        over = (top_DV / (least_D1 + middle_D1 + bottom_DV)).sum(1, keepdim=True) > 1
-        low_D1, high_D1 = torch.where(over, middle_D1, low_D1), torch.where(over, high_D1, middle_D1)
-    found_DV = top_DV / (least_D1 + high_D1 + bottom_DV)
-    return torch.where(reached_DV, found_DV, 1 / top_DV.shape[1])
-
-
-def policy_at(world: World, logits_DV: Tensor) -> LanguageModel:
-    policy = world.policy()
-    with torch.no_grad():
-        policy.causal.table.weight.copy_(logits_DV.T)
-    return policy
 
 
 def reinforce(

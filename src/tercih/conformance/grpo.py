@@ -11,19 +11,18 @@ from torch import Tensor
 
 from tercih.algorithms.dr_grpo import DrGRPO
 from tercih.algorithms.grpo import GRPO
-from tercih.conformance.checks import Findings, above_zero, at_least, at_most, every
+from tercih.conformance.checks import Findings, at_least, at_most, every
 from tercih.conformance.enumerable import distribution, total_variation
+from tercih.conformance.fixed_point import fixed_point, normalised
 from tercih.conformance.groups import (
     FEW,
     UNLIKE,
     OffPolicy,
     expected_gradient,
-    fixed_point,
     kept,
     largest,
-    normalised,
-    policy_at,
     reinforce,
+    rewarded,
     worlds,
 )
 from tercih.conformance.lab import Lab, World
@@ -48,9 +47,7 @@ def prove(lab: Lab, method: type[GRPO] = GRPO) -> Findings:
             at_most("expected gradient there, groups of 3", rest(few, configured), 1e-12),
             at_most("gradient − explicit loop of eq. 3", loop_difference(unlike, configured), 1e-12),
         ),
-        ordering=above_zero(
-            "true reward, GRPO − π0", [w.gain(policy_Y) for w, policy_Y in zip(on, policies, strict=True)]
-        ),
+        ordering=rewarded("GRPO", on, policies),
         negative_control=at_most(
             "gain in true reward, shuffled / real", world.gain(control_Y) / world.gain(policies[0]), 0.2
         ),
@@ -66,14 +63,13 @@ def prove(lab: Lab, method: type[GRPO] = GRPO) -> Findings:
 
 
 def target(world: World) -> Tensor:
-    logits_DV = fixed_point(world, normalised, SAMPLES, BETA, per_response=True)
-    return distribution(policy_at(world, logits_DV), world.language)
+    return distribution(fixed_point(world, normalised, SAMPLES, BETA, per_response=True), world.language)
 
 
 def rest(world: World, method: GRPO) -> float:
     """What is left of the gradient, over all groups, at the fixed point."""
-    logits_DV = fixed_point(world, normalised, 3, BETA, per_response=True)
-    return largest(expected_gradient(method, world, policy_at(world, logits_DV), samples=3))
+    policy = fixed_point(world, normalised, 3, BETA, per_response=True)
+    return largest(expected_gradient(method, world, policy, samples=3))
 
 
 def loop_difference(world: World, method: GRPO) -> float:

@@ -8,19 +8,18 @@ from torch import Tensor
 
 from tercih.algorithms.grpo import GRPO
 from tercih.algorithms.gspo import GSPO
-from tercih.conformance.checks import Findings, above_zero, at_least, at_most, every
+from tercih.conformance.checks import Findings, at_least, at_most, every
 from tercih.conformance.enumerable import distribution, total_variation
+from tercih.conformance.fixed_point import fixed_point, normalised
 from tercih.conformance.groups import (
     FEW,
     UNLIKE,
     OffPolicy,
     expected_gradient,
-    fixed_point,
     kept,
     largest,
-    normalised,
-    policy_at,
     reinforce,
+    rewarded,
     worlds,
 )
 from tercih.conformance.lab import Lab, World
@@ -47,9 +46,7 @@ def prove(lab: Lab, method: type[GSPO] = GSPO) -> Findings:
             at_most("expected gradient there, groups of 3", rest(few, configured), 1e-12),
             at_most("gradient − explicit loop of eq. 5", largest(case.gradient(wider), expected_VD), 1e-12),
         ),
-        ordering=above_zero(
-            "true reward, GSPO − π0", [w.gain(policy_Y) for w, policy_Y in zip(on, policies, strict=True)]
-        ),
+        ordering=rewarded("GSPO", on, policies),
         negative_control=at_most(
             "gain in true reward, shuffled / real", world.gain(control_Y) / world.gain(policies[0]), 0.2
         ),
@@ -65,14 +62,13 @@ def prove(lab: Lab, method: type[GSPO] = GSPO) -> Findings:
 
 
 def target(world: World) -> Tensor:
-    logits_DV = fixed_point(world, normalised, SAMPLES, BETA, per_response=True)
-    return distribution(policy_at(world, logits_DV), world.language)
+    return distribution(fixed_point(world, normalised, SAMPLES, BETA, per_response=True), world.language)
 
 
 def rest(world: World, method: GSPO) -> float:
     """What is left of the gradient, over all groups, at the fixed point."""
-    logits_DV = fixed_point(world, normalised, 3, BETA, per_response=True)
-    return largest(expected_gradient(method, world, policy_at(world, logits_DV), samples=3))
+    policy = fixed_point(world, normalised, 3, BETA, per_response=True)
+    return largest(expected_gradient(method, world, policy, samples=3))
 
 
 def loop(case: OffPolicy) -> Tensor:

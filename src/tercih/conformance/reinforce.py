@@ -1,18 +1,18 @@
 """Proof of REINFORCE: its gradient is that of the expected reward, whatever the baseline; and a constant reward, which
 pushes at every sample, moves nothing on average."""
 
-from torch import Tensor
-
 from tercih.algorithms.reinforce import REINFORCE
-from tercih.conformance.checks import Check, Findings, above_zero, at_least, at_most, every
-from tercih.conformance.enumerable import distribution, optimum, total_variation
+from tercih.conformance.checks import Check, Findings, at_least, at_most, every
+from tercih.conformance.enumerable import distribution
 from tercih.conformance.groups import (
     FEW,
     expected_gradient,
     largest,
     moved,
+    off_gradient,
+    off_optimum,
     reinforce,
-    reward_gradient,
+    rewarded,
     spread_of_gradient,
     worlds,
 )
@@ -27,23 +27,25 @@ def prove(lab: Lab, method: type[REINFORCE] = REINFORCE) -> Findings:
     steps = lab.of(quick=60, full=200)
     on, configured = worlds(lab), method(kl_coef=BETA)
     world, few = on[0], World(language=FEW, key=(*on[0].key, 80))
+    known = seen(few, RAISED)
     policies = [reinforce(w, configured, steps, samples=1) for w in on]
     control_Y = reinforce(world, configured, steps, samples=1, shuffled=True)
-    with_it = spread_of_gradient(method(), few, moved(few, 81), 1, RAISED, seen(few, RAISED))
+    with_it = spread_of_gradient(method(), few, moved(few, 81), 1, RAISED, known)
     without = spread_of_gradient(method(baseline="none"), few, moved(few, 81), 1, RAISED)
     return Findings(
         identity=every(
-            at_most("TV to π*", max(distance(w, policy_Y) for w, policy_Y in zip(on, policies, strict=True)), 0.05),
+            at_most("TV to π*", max(off_optimum(*run, BETA) for run in zip(on, policies, strict=True)), 0.05),
             *(
-                at_most(f"expected gradient − exact gradient, baseline {name}", difference(few, option), 1e-12)
-                for name, option in (("none", method(kl_coef=BETA, baseline="none")), ("running mean", configured))
+                at_most(f"expected gradient − exact gradient, baseline {name}", off, 1e-12)
+                for name, off in (
+                    ("none", off_gradient(method(kl_coef=BETA, baseline="none"), few, 1, BETA, known)),
+                    ("running mean", off_gradient(configured, few, 1, BETA, known)),
+                )
             ),
             constant(few, method(baseline="none", reward="constant")),
             scaled(few, method(baseline="none", reward="scaled")),
         ),
-        ordering=above_zero(
-            "true reward, REINFORCE − π0", [w.gain(policy_Y) for w, policy_Y in zip(on, policies, strict=True)]
-        ),
+        ordering=rewarded("REINFORCE", on, policies),
         negative_control=at_most(
             "|gain in true reward|, shuffled / real", abs(world.gain(control_Y)) / world.gain(policies[0]), 0.2
         ),
@@ -51,22 +53,10 @@ def prove(lab: Lab, method: type[REINFORCE] = REINFORCE) -> Findings:
     )
 
 
-def distance(world: World, policy_Y: Tensor) -> float:
-    """TV to π*."""
-    return total_variation(policy_Y, optimum(world.base_Y, world.reward_Y, BETA))
-
-
 def seen(world: World, raised: float) -> State:
     """The state of a method that knows what to expect."""
     expected = float(distribution(moved(world, 81), world.language) @ world.reward_Y)
     return {"mean": expected + raised, "rollouts": 1}
-
-
-def difference(world: World, method: REINFORCE) -> float:
-    """Largest difference of the mean over all answers from ∇(E[r] − β KL(π‖π0)), where π is not π0."""
-    policy = moved(world, 81)
-    found_VD = -expected_gradient(method, world, policy, 1, seen(world, RAISED))
-    return largest(found_VD, reward_gradient(world, policy, BETA))
 
 
 def constant(world: World, method: REINFORCE) -> Check:

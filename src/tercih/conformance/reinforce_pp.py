@@ -10,9 +10,9 @@ import torch
 
 from tercih.algorithms.reinforce_pp import ReinforcePP, returns_to_go
 from tercih.batches import Batch, Credited, Rollout
-from tercih.conformance.checks import Findings, above_zero, at_least, at_most, every
+from tercih.conformance.checks import Findings, at_least, at_most, every
 from tercih.conformance.enumerable import optimum, total_variation
-from tercih.conformance.groups import UNLIKE, OffPolicy, gradient, kept, largest, reinforce, worlds
+from tercih.conformance.groups import UNLIKE, OffPolicy, gradient, kept, largest, reinforce, rewarded, worlds
 from tercih.conformance.lab import Lab, World
 from tercih.forward import Models
 from tercih.method import State
@@ -36,9 +36,7 @@ def prove(lab: Lab, method: type[ReinforcePP] = ReinforcePP) -> Findings:
             at_most("gradient − explicit loop", loop_difference(unlike, configured), 1e-12),
             at_most("gradient's change by another unit of rewards", change(unlike, method(kl_coef=0.0)), 1e-6),
         ),
-        ordering=above_zero(
-            "true reward, REINFORCE++ − π0", [w.gain(policy_Y) for w, policy_Y in zip(on, policies, strict=True)]
-        ),
+        ordering=rewarded("REINFORCE++", on, policies),
         negative_control=at_most(
             "|gain in true reward|, shuffled / real", abs(world.gain(control_Y)) / world.gain(policies[0]), 0.2
         ),

@@ -3,19 +3,16 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from torch import Tensor
-
 from tercih.algorithms.rloo import RLOO
 from tercih.batches import Batch, Compared, Rollout
-from tercih.conformance.checks import Findings, above_zero, at_least, at_most, every
-from tercih.conformance.enumerable import optimum, total_variation
+from tercih.conformance.checks import Findings, at_least, at_most, every
 from tercih.conformance.groups import (
     FEW,
-    expected_gradient,
-    largest,
     moved,
+    off_gradient,
+    off_optimum,
     reinforce,
-    reward_gradient,
+    rewarded,
     spread_of_gradient,
     worlds,
 )
@@ -39,31 +36,18 @@ def prove(lab: Lab, method: type[RLOO] = RLOO) -> Findings:
     spread, bare = variance(few, method(kl_coef=0.0)), variance(few, Bare(kl_coef=0.0))
     return Findings(
         identity=every(
-            at_most("TV to π*", max(map(distance, on, policies)), 0.01),
-            at_most("gradient over all groups of 3 − exact gradient", difference(few, configured), 1e-12),
+            at_most("TV to π*", max(off_optimum(*run, BETA) for run in zip(on, policies, strict=True)), 0.01),
+            at_most("gradient over all groups of 3 − exact gradient", off_gradient(configured, few, 3, BETA), 1e-12),
         ),
-        ordering=above_zero(
-            "true reward, RLOO − π0", [w.gain(policy_Y) for w, policy_Y in zip(on, policies, strict=True)]
-        ),
+        ordering=rewarded("RLOO", on, policies),
         negative_control=at_most(
             "gain in true reward, shuffled / real", world.gain(control_Y) / world.gain(policies[0]), 0.2
         ),
         ablation=every(
-            at_least("TV to π*, KL removed", distance(world, free_Y), 0.1),
+            at_least("TV to π*, KL removed", off_optimum(world, free_Y, BETA), 0.1),
             at_least("variance of the gradient, without baseline / with", bare / spread, 2.0),
         ),
     )
-
-
-def distance(world: World, policy_Y: Tensor) -> float:
-    """TV to π*."""
-    return total_variation(policy_Y, optimum(world.base_Y, world.reward_Y, BETA))
-
-
-def difference(world: World, method: RLOO) -> float:
-    """Largest difference of the mean over all groups from ∇(E[r] − β KL(π‖π0)), where π is not π0."""
-    policy = moved(world, 81)
-    return largest(-expected_gradient(method, world, policy, samples=3), reward_gradient(world, policy, BETA))
 
 
 def variance(world: World, method: RLOO) -> float:
