@@ -21,10 +21,10 @@ CARD = Card(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class A2C(ActorCritic):
-    """A = R − V: with λ = 1 the return is what really came. The KL penalty is PPO's. Entropy and value coefficients are
-    from memory those of the paper and of its common implementations; `kl_coef` is PPO's here."""
+    """A = R − V: with λ = 1 the return is what really came. The KL penalty is PPO's, `kl_coef` too. The entropy
+    coefficient is the paper's for Atari (its supplement, §8) and, as `value_coef`, that of OpenAI's baselines."""
 
-    value_coef: float = 0.5
+    value_coef: float = 1.0  # of ½(V − R)²: baselines has 0.5, of (V − R)²
     entropy_coef: float = 0.01
     lam: float = 1.0
     whiten_advantages: bool = False

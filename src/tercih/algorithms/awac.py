@@ -31,8 +31,8 @@ def awac_weight(lead_BT: Tensor, lam: float) -> Tensor:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AWAC(Method):
     """Q is that of the policy as it is (eq. 4): what follows is worth its expectation over the policy's own tokens,
-    summed over the vocabulary and not sampled. A response's score is the reward of its last token. `lam` and `polyak`
-    are the released code's †; γ is that of dialogues in `ilql`.
+    summed over the vocabulary and not sampled. A response's score is the reward of its last token. Defaults
+    are the released code's (rlkit): `lam` and `gamma` the trainer's, `polyak` that of both examples.
     """
 
     learns_from = "scored"

@@ -37,7 +37,7 @@ class NashMD(Method):
     """The rollout's rewards are the chances that its answers are preferred to a rival's. The rival answers from
     π^(1−m) π0^m, a mixture that is taken at every token (`models/mixture.py`): with m = 0 it is the policy itself
     (self-play), whose fixed point is the equilibrium; with 1 the reference, which is no game any more. `mixture` and
-    `tau` are the paper's for summaries †.
+    `tau` are the paper's for summaries.
     """
 
     learns_from = "rollouts"
@@ -58,5 +58,5 @@ class NashMD(Method):
         yield replace(batch, advantage_B=nash_md_advantage(batch.advantage_B))
 
     def loss(self, policy: nn.Module, batch: Compared) -> Loss:
-        """Its gradient is that of P(π ≻ π') − τ KL(π‖π0), the rival held fixed (§7, Nash-MD-PG)."""
+        """Its gradient is that of P(π ≻ π') − τ KL(π‖π0), the rival held fixed (Nash-MD-PG)."""
         return score_function(policy, batch)

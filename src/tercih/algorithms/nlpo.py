@@ -40,7 +40,7 @@ class NLPO(ActorCritic):
     fixed."""
 
     kl_coef: float = 0.1
-    value_coef: float = 0.5
+    value_coef: float = 1.0  # of ½(V − R)²: RL4LMs has 0.5, of (V − R)²
     clip: float = 0.2
     value_clip: float = inf
     epochs: int = 5

@@ -41,7 +41,7 @@ def prove(lab: Lab, model: type[PreferenceTransformer] = PreferenceTransformer) 
     markov = [accuracy(key, RewardEnsemble(*SPACES, members=1, seed=key[-1])) for key in seeds]
     return Findings(
         identity=every(
-            at_most("largest difference from eqs. 7 and 8 by loops", loops(small(model)), 1e-6),
+            at_most("largest difference of weights and score from plain loops", loops(small(model)), 1e-6),
             at_most("influence of later steps on r_t, of padding on the score", leaks(small(model)), 1e-6),
         ),
         ordering=above_zero(

@@ -26,7 +26,7 @@ CARD = Card(
 
 
 def attention_weights(query_BTH: Tensor, key_BTH: Tensor, mask_BT: Tensor) -> Tensor:
-    """w_t = mean over i of softmax_t(⟨q_i, k_t⟩ / √H) (eq. 7), shape (B, T), with sum 1; 0 behind a clip's end."""
+    """w_t = mean over i of softmax_t(⟨q_i, k_t⟩ / √H), shape (B, T), with sum 1; 0 behind a clip's end."""
     match_BTT = query_BTH @ key_BTH.mT / math.sqrt(query_BTH.shape[-1])
     share_BTT = match_BTT.masked_fill(~mask_BT[:, None], -math.inf).softmax(-1) * mask_BT[..., None]
     return share_BTT.sum(1) / mask_BT.sum(1, keepdim=True)

@@ -35,7 +35,7 @@ class Preset:
     overlong_buffer: int = 0
     """Tokens before the longest response over which more and more reward is lost."""
     unverified: tuple[str, ...] = ()
-    """Values written from memory."""
+    """Values that neither the paper nor its code gives, or that nobody could check."""
     left_out: tuple[str, ...] = ()
     """What the paper did and this code does not."""
 

@@ -4,8 +4,8 @@ Sources, by mark:
 
 [code]   read in the released code: openai/lm-human-preferences, and its line-by-line reproduction (peers.md §5)
 [huang]  read in Huang et al. 2024's reproduction of Stiennon et al. (arXiv:2403.17031), summarize_from_feedback_details
-[paper]  said in the paper, checked only in secondary sources
-[memory] unverified: as we remember the paper; `Preset.unverified` lists these too
+[paper]  read in the paper: appendix B of Stiennon et al., appendix C of Ouyang et al.
+[guess]  neither paper nor code says it; `Preset.unverified` lists these too
 
 Some details no preset has to say, because they hold for everything here: reward head N(0, 1/√(d+1)) and bias 0
 (`RewardModel`), value head exactly 0 and dropout off (`LanguageModel`), k1 for the KL, the score on the last token and
@@ -92,45 +92,36 @@ STIENNON2020 = PPOPreset(
         temperature=0.7,  # [huang]
     ),
     policy=PolicySettings(
-        steps=1_000_000 // 512,  # [huang] total_episodes / batch
-        prompts_per_step=512,  # [huang]
+        steps=1_000_000 // 512,  # [paper] episodes / batch
+        prompts_per_step=512,  # [paper] for the 1.3B model
         method=PPO(
-            kl_coef=0.05,  # [huang] kl_coef, and as we remember the paper
+            kl_coef=0.05,  # [paper]
             kl_target=None,  # [huang] fixed
             clip=0.2,  # [huang]
             value_clip=0.2,  # [huang]
             value_coef=0.1,  # [huang]
-            gamma=1.0,  # [huang]
-            lam=0.95,  # [huang]
-            epochs=4,  # [huang] noptepochs
+            gamma=1.0,  # [paper]
+            lam=0.95,  # [paper]
+            epochs=4,  # [paper]
             minibatches=1,  # [huang]
             whiten_rewards=False,  # [huang]
         ),
         optimisation=Optimisation(
-            lr=1.5e-5,  # [memory] of the 1.3B model; [huang] 3e-6
-            schedule="linear",  # [memory]; [huang] cosine
+            lr=1.5e-5,  # [paper] of the 1.3B model; [huang] 3e-6
+            schedule="linear",  # [paper]; [huang] cosine
             eps=1e-5,  # [huang]
             max_norm=NO_CLIPPING,  # [huang]
         ),
-        value="separate",  # [memory] a network of its own
+        value="separate",  # [paper] a network of its own, started from the reward model
         missing_end_penalty=1.0,  # [huang] sets such scores to -1; TRL subtracts 1, as we do
     ),
     reward=RewardModelling(
         method=BradleyTerry(),  # [paper] log σ of the difference
         collate=collate.pairs,
-        records_per_step=64,  # [memory]
-        epochs=1,  # [memory]
-        optimisation=Optimisation(lr=1.5e-5, schedule="cosine"),  # [memory] of the 1.3B model
-        normalise="mean 0 on the reference summaries, after training",  # [memory]
-    ),
-    unverified=(
-        "policy.optimisation.lr",
-        "policy.optimisation.schedule",
-        "policy.value",
-        "reward.records_per_step",
-        "reward.epochs",
-        "reward.optimisation",
-        "reward.normalise",
+        records_per_step=64,  # [paper]
+        epochs=1,  # [paper]
+        optimisation=Optimisation(lr=1.5e-5, schedule="cosine"),  # [paper] of the 1.3B model
+        normalise="mean 0 on the reference summaries, after training",  # [paper]
     ),
     left_out=("the value network starts as a copy of the policy's trunk, not of the reward model",),
 )
@@ -139,55 +130,41 @@ INSTRUCTGPT = PPOPreset(
     paper="Ouyang et al. 2022, Training language models to follow instructions (arXiv:2203.02155), PPO-ptx",
     sampling=Sampling(
         max_new_tokens=1024,  # [paper] prompts and responses of 1k tokens at most
-        temperature=1.0,  # [memory]
+        temperature=1.0,  # [paper]
     ),
     policy=PolicySettings(
         steps=256_000 // 512,  # [paper] 256k episodes
         prompts_per_step=512,  # [paper]
         method=PPO(
-            kl_coef=0.02,  # [memory] β
-            kl_target=None,  # [memory] fixed
-            clip=0.2,  # [memory]
-            gamma=1.0,  # [memory] no discount
-            lam=0.95,  # [memory] as in the papers before it
+            kl_coef=0.02,  # [paper] β
+            kl_target=None,  # [paper] fixed
+            clip=0.2,  # [paper]
+            gamma=1.0,  # [paper] no discount
+            lam=0.95,  # [guess] as in the papers before it
             epochs=1,  # [paper] a single inner epoch
             minibatches=8,  # [paper] of 64
-            pretraining_coef=27.8,  # [memory] γ of eq. 2
+            pretraining_coef=27.8,  # [paper] γ of eq. 2
         ),
         optimisation=Optimisation(
-            lr=9.65e-6,  # [memory] of the 1.3B model
-            schedule="constant",  # [memory]
-            warmup=10 / 500,  # [memory] over 10 iterations, from a tenth
+            lr=9.65e-6,  # [guess] tried were 2.55e-6 to 2.55e-5 (E.9), none is named; this is its SFT's (C.1)
+            schedule="constant",  # [paper]
+            warmup=10 / 500,  # [paper] over 10 iterations, from a tenth
             betas=(0.9, 0.95),  # [paper]
         ),
-        value="separate",  # [memory] of 6B parameters, started from the reward model
+        value="separate",  # [paper] of 6B parameters, started from the reward model
     ),
     reward=RewardModelling(
         method=BradleyTerry(),  # [paper] eq. 1
         collate=collate.all_pairs,  # [paper] all K(K-1)/2 pairs of the K = 4 to 9 answers to one prompt in one batch
         records_per_step=64,  # [paper] prompts
         epochs=1,  # [paper]
-        optimisation=Optimisation(lr=9e-6, schedule="cosine", betas=(0.9, 0.95)),  # [memory]; betas [paper]
-        normalise="mean 0 on the demonstrations, after training",  # [memory]
+        optimisation=Optimisation(lr=9e-6, schedule="cosine", betas=(0.9, 0.95)),  # [paper]
+        normalise="mean 0 on the demonstrations, after training",  # [paper] §3.5
     ),
-    unverified=(
-        "sampling.temperature",
-        "policy.method.kl_coef",
-        "policy.method.kl_target",
-        "policy.method.clip",
-        "policy.method.gamma",
-        "policy.method.lam",
-        "policy.method.pretraining_coef",
-        "policy.optimisation.lr",
-        "policy.optimisation.schedule",
-        "policy.optimisation.warmup",
-        "policy.value",
-        "reward.optimisation.lr",
-        "reward.normalise",
-    ),
+    unverified=("policy.method.lam", "policy.optimisation.lr"),
     left_out=(
         "8 pre-training examples for every episode: give Rollouts(pretraining=…) batches of that size",
-        "a learning rate of its own for the values",
+        "a learning rate of its own for the values, 9e-6",
         "an exponential moving average of the weights (decay 0.992)",
         "the reward model's learning rate ends at a tenth of its peak; our cosine ends at 0",
         "the value network starts as a copy of the policy's trunk, not of the reward model",

@@ -29,17 +29,17 @@ class Rule(Protocol):
 
 
 def mean(score_MB: Tensor, doubt: float = 0.0) -> Tensor:
-    """Eq. 2 †."""
+    """Eq. 3."""
     return score_MB.mean(0)
 
 
 def worst(score_MB: Tensor, doubt: float = 0.0) -> Tensor:
-    """Worst-case optimisation: the lowest of the members (eq. 3 †)."""
+    """Worst-case optimisation: the lowest of the members (eq. 4)."""
     return score_MB.amin(0)
 
 
 def by_variance(score_MB: Tensor, doubt: float) -> Tensor:
-    """Uncertainty-weighted optimisation: mean − λ · variance within the ensemble (eq. 4 †)."""
+    """Uncertainty-weighted optimisation: mean − λ · variance within the ensemble (eq. 5)."""
     return score_MB.mean(0) - doubt * score_MB.var(0, unbiased=False)
 
 

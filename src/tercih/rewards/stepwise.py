@@ -10,7 +10,7 @@ from tercih.rewards.learned import LearnedReward
 from tercih.rewards.source import Scores
 
 STEP_RULES: dict[str, Callable[[Tensor], Tensor]] = {
-    # that no step is wrong, where each chance is that of a step given right ones before it (Lightman et al. 2023, §2 †)
+    # that no step is wrong, where each chance is that of a step given right ones before it (Lightman et al. 2023, §2.6)
     "product": lambda chance_S: chance_S.prod(),
     "min": lambda chance_S: chance_S.min(),  # the weakest step
     "last": lambda chance_S: chance_S[-1],  # of the whole answer, as an outcome reward model
