@@ -20,10 +20,21 @@ from difflib import get_close_matches
 from itertools import chain, takewhile
 from typing import Any
 
-from tercih.records import Comparison, Content, Demonstration, Message, Ranking, Rating, StepLabels, Text, Thumb
+from tercih.records import (
+    Comparison,
+    Content,
+    Demonstration,
+    Dialogue,
+    Message,
+    Ranking,
+    Rating,
+    StepLabels,
+    Text,
+    Thumb,
+)
 from tercih.sources.rows import BadRow, Row, SourceError, convert
 
-Record = Comparison | Ranking | StepLabels | Thumb | Rating[Text] | Demonstration | Text
+Record = Comparison | Ranking | StepLabels | Thumb | Rating[Text] | Demonstration | Dialogue | Text
 
 UNKNOWN = "unknown"  # the rater, where the data does not name one
 
