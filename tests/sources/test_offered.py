@@ -65,6 +65,13 @@ def test_a_bad_row_says_where_and_why(tmp_path: Path, row: dict[str, Any], reaso
     assert len(read(tmp_path, FIRST, row, skip_bad=True)) == 1
 
 
+def test_without_its_format_it_says_which(tmp_path: Path) -> None:
+    for row in ({"turns": [FIRST]}, LAST):
+        read(tmp_path, row)
+        with pytest.raises(SourceError, match=r"log\.jsonl holds dialogues .*; read it as offered:.*log\.jsonl"):
+            load(str(tmp_path / "log.jsonl"))
+
+
 def test_a_dialogue_has_turns_and_no_endless_reward() -> None:
     with pytest.raises(ValueError, match="a dialogue needs at least one turn"):
         Dialogue(turns=())

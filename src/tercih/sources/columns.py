@@ -214,6 +214,8 @@ def _kind(first: Row, where: str) -> Kind:
             if name not in first and (name in kind.needs or meant[name]):
                 raise SourceError(f"{where} has no column {name!r}{_meant(name, spare)}; it has {_list(first)}")
         return kind
+    if "turns" in first or "offered" in first:
+        raise SourceError(f"{where} holds dialogues with what was offered; read it as offered:{where}")
     wanted = "; ".join(", ".join(kind.needs) for kind in KINDS)
     raise SourceError(f"{where} has none of the columns that are understood ({wanted}); it has {_list(first)}")
 
