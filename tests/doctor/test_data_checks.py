@@ -74,7 +74,7 @@ def test_duplicates() -> None:
     other = Comparison(a=pair(1).a, b=pair(1).b, answer="b", rater="unknown")
     assert found("duplicates", [pair(1), other]).level == "ok"
     took = [Dialogue(turns=(Turn(context="hello", offered=(" hi", " no"), said=said),)) for said in (0, 1, 1)]
-    assert found("duplicates", took).detail == "1 of 3 rows repeat another"
+    assert found("duplicates", [*took]).detail == "1 of 3 rows repeat another"
 
 
 @pytest.mark.parametrize(
