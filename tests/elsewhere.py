@@ -124,7 +124,7 @@ def train(method: "Method") -> float:
     item: Any = {
         "demonstrations": Batch(tokens=tokens), "pairs": random_pairs(3, dtype=torch.float32),
         "rankings": random_rankings(), "thumbs": random_thumbs([1, 2, 1], dtype=torch.float32),
-        "scored": scores([1, 2, 1], dtype=torch.float32),
+        "scored": scores([1, 2, 1], dtype=torch.float32), "turns": random_turns(dtype=torch.float32),
         "rollouts": rollout(tokens, -torch.rand(tokens.response_ids_BT.shape)),
     }[method.learns_from]  # fmt: skip
     if method.asks_with:
@@ -152,6 +152,7 @@ if __name__ == "__main__":
         random_scored,
         random_thumbs,
         random_tokens,
+        random_turns,
         rollout,
     )
 

@@ -18,7 +18,7 @@ from transformers import (
     Qwen2Config,
 )
 
-from tercih.batches import Pairs, Rankings, Rollout, Scored, Thumbs
+from tercih.batches import Pairs, Rankings, Rollout, Scored, Thumbs, Turns
 from tercih.models.load import from_config
 from tercih.tokens import Tokens
 
@@ -125,6 +125,18 @@ def random_rankings(sizes: Sequence[int] = (2, 4, 3, 4, 2), seed: int = 0) -> Ra
         orders.append(order + [-1] * (max(sizes) - size))
         start += size
     return Rankings(tokens=random_tokens(sizes, seed), order_row_NK=torch.tensor(orders))
+
+
+def random_turns(sizes: Sequence[int] = (2, 4, 3, 1, 3), seed: int = 0, dtype: torch.dtype = torch.float64) -> Turns:
+    """One prompt and one offer for every size, short offers padded with -1; dialogues of two turns, the last of one
+    where sizes are odd in number."""
+    order_row_NK = random_rankings(sizes, seed).order_row_NK
+    reward_N = torch.randn(len(sizes), generator=torch.Generator().manual_seed(seed), dtype=dtype)
+    following = [n + 1 if n % 2 == 0 and n + 1 < len(sizes) else -1 for n in range(len(sizes))]
+    return Turns(
+        tokens=random_tokens(sizes, seed), offered_row_NK=order_row_NK, reward_N=reward_N,
+        next_N=torch.tensor(following),
+    )  # fmt: skip
 
 
 def random_thumbs(samples: Sequence[int], seed: int = 0, dtype: torch.dtype = torch.float64) -> Thumbs:

@@ -36,6 +36,7 @@ from tercih.commands import (
     key,
     leakage,
     methods,
+    pick,
     profile,
     recipes,
     serve,
@@ -214,7 +215,7 @@ def parse(words: Sequence[str], run_json: Path) -> None:
         "merge": folders.Merge, "push": folders.Push, "aggregate": aggregate.Aggregate, "worker": worker.Worker,
         "export": exchange.Export, "import": exchange.Import, "backup": exchange.Backup,
         "serve": serve.Serve, "key": key.NewKey, "clips": clips.Clips,
-        "teacher": teacher.TeacherLike, "leakage": leakage.Leakage,
+        "pick": pick.Pick, "teacher": teacher.TeacherLike, "leakage": leakage.Leakage,
         "judge": judge.JudgeData,
     }  # fmt: skip
     config.from_command_line(kinds[name], rest, program=program)

@@ -22,6 +22,7 @@ from small import (
     random_scored,
     random_thumbs,
     random_tokens,
+    random_turns,
     rollout,
 )
 from tercih.algorithms import METHODS
@@ -34,6 +35,7 @@ from tercih.algorithms.conditional import Conditional
 from tercih.algorithms.conservative_dpo import ConservativeDPO
 from tercih.algorithms.context_distillation import ContextDistillation
 from tercih.algorithms.cpo import CPO
+from tercih.algorithms.cql import CQL
 from tercih.algorithms.dapo import DAPO
 from tercih.algorithms.dpo import DPO
 from tercih.algorithms.dpop import DPOP
@@ -321,13 +323,17 @@ def awac(dtype: torch.dtype) -> Case:
     return AWAC(), Models(policy=policy), random_scored([1, 2, 3, 1, 1, 2], dtype=dtype)
 
 
+def cql(dtype: torch.dtype) -> Case:
+    return CQL(updates=1), Models(policy=RewardModel(causal(KIND, dtype=dtype))), random_turns(dtype=dtype)
+
+
 CASES: tuple[Callable[[torch.dtype], Case], ...] = (
     sft, bradley_terry, davidson, plackett_luce, reinforce, mrt, a2c, f_dpg, ppo, nlpo, ppo_ptx, reinforce_pp, rloo,
     grpo, dr_grpo, dapo, gspo, dpo, conservative_dpo, robust_dpo, dpop, ipo, ipo_per_token, kwise_dpo, online_dpo,
     kto, cpo, simpo, orpo, slic, rrhf,
     raft, raft_top, quark, context_distillation, filtered_sft, rwr, awr, conditional, unlikelihood,
     score_regression, binned_regression, process_reward,
-    nash_md, ilql, awac,
+    nash_md, ilql, awac, cql,
 )  # fmt: skip
 
 
@@ -380,6 +386,8 @@ def of_64_rows(name: str, dtype: torch.dtype) -> Case:
         return method, models, random_pairs(31, dtype=dtype)  # 4 + 30 · 2 rows
     if method.learns_from == "rankings":
         return method, models, random_rankings([4, 3, 5] * 5 + [4])
+    if method.learns_from == "turns":
+        return replace(method, updates=1), models, random_turns([4, 3, 5] * 5 + [4], dtype=dtype)  # type: ignore[type-var]
     if method.learns_from == "thumbs":
         return method, models, random_thumbs([4, 3, 5] * 5 + [4], dtype=dtype)
     if method.learns_from == "scored":

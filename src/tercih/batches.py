@@ -245,6 +245,24 @@ class Rankings(Batch):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Turns(Batch):
+    """N turns of dialogues. `offered_row_NK` are the utterances that there were to choose from, the one that was said
+    first; -1 pads. `reward_N` came with it, `next_N` is a turn of this batch that has the offer made after it, or -1
+    where the dialogue ended; it is read before the batch is cut, and `aim_N` is what a method makes of it."""
+
+    offered_row_NK: Tensor
+    reward_N: Tensor
+    next_N: Tensor
+    aim_N: Tensor | None = None
+
+    def units(self) -> dict[str, Tensor]:
+        return Batch.units(self) | {"turns": torch.tensor(len(self.reward_N))}
+
+    def describe(self) -> dict[str, Mean]:
+        return {"reward": (self.reward_N.sum(), torch.tensor(float(len(self.reward_N))))}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Rollout(Batch):
     """Responses sampled by a policy, with what they scored.
 

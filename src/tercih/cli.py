@@ -15,6 +15,7 @@ COMMANDS = {
     "quickstart": Command("tercih.commands.recipes:quickstart", "the whole loop in minutes, offline, on a laptop"),
     "run": Command("tercih.commands.recipes:run", "a recipe by name or path: a whole pipeline"),
     "train": Command("tercih.commands.train:train", "one stage by one method: sft, bradley_terry, dpo, ppo, …"),
+    "pick": Command("tercih.commands.pick:pick", "the best of what is offered, by what scores it"),
     "judge": Command("tercih.commands.judge:judge", "pairs labelled by a language model, in both orders"),
     "serve": Command("tercih.commands.serve:serve", "the web pages on which people compare"),
     "methods": Command("tercih.commands.methods:methods", "every method: paper, file, command, proof, when to take it"),

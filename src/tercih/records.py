@@ -7,6 +7,7 @@ names none of them. Both are about items: a `Text`, one prompt with one completi
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Literal
@@ -197,6 +198,47 @@ def prefixes(completion: str) -> tuple[str, ...]:
     lines = completion.split("\n")
     ends = [at for at, line in enumerate(lines) if line.strip()]
     return tuple("\n".join(lines[: end + 1]) for end in ends) or (completion,)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Turn:
+    """What there was to say after `context`: `said` indexes what was said of it, None where nobody has spoken yet, and
+    `reward` is what came of that, before the next turn or at the end."""
+
+    context: Content
+    offered: tuple[Content, ...]
+    said: int | None = None
+    reward: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.offered:
+            raise ValueError("turn.offered must hold at least one utterance")
+        if len(set(self.offered)) < len(self.offered):
+            raise ValueError("turn.offered holds an utterance twice")
+        if self.said is not None and not 0 <= self.said < len(self.offered):
+            raise ValueError(f"turn.said must be from 0 to {len(self.offered) - 1}, got {self.said}")
+        if not math.isfinite(self.reward):
+            raise ValueError(f"turn.reward must be finite, got {self.reward}")
+
+    @property
+    def items(self) -> tuple[Text, ...]:
+        return tuple(Text(prompt=self.context, completion=utterance) for utterance in self.offered)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dialogue:
+    """The turns of one speaker who could choose what to say, in their order; nothing follows the last."""
+
+    turns: tuple[Turn, ...]
+
+    def __post_init__(self) -> None:
+        if not self.turns:
+            raise ValueError("a dialogue needs at least one turn")
+
+    @property
+    def items(self) -> tuple[Text, ...]:
+        """All that could have been said."""
+        return tuple(item for turn in self.turns for item in turn.items)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -22,7 +22,6 @@ ELSEWHERE = {
     "pm_pretraining": "conformance.pm_pretraining",
     "judge": "rewards.judge",
     "reward_ensemble": "rewards.ensemble",
-    "cql": "algorithms.cql",
     "from_preferences": "agents.preferences",
     "bc": "agents.bc",
     "dagger": "agents.dagger",

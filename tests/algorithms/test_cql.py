@@ -5,12 +5,11 @@ import math
 import pytest
 import torch
 
-from small import Fixed, causal, gradients, random_tokens
-from tercih.algorithms.cql import CQL, Turns, chosen, cql_loss
+from small import causal, random_tokens
+from tercih.algorithms.cql import CQL, chosen, cql_loss
+from tercih.batches import Turns
 from tercih.forward import Models
 from tercih.models.reward_model import RewardModel
-from tercih.optimisation import Optimisation
-from tercih.train import fit
 
 
 def turns() -> Turns:
@@ -41,19 +40,15 @@ def test_what_is_not_offered_is_never_picked_and_has_no_share() -> None:
     assert loss_N.tolist() == pytest.approx([math.log(1 + math.e)])
 
 
-def test_any_micro_batch_gives_the_same_gradient() -> None:
-    found = []
-    for micro_rows in (64, 1, 3):
-        scorer = RewardModel(causal("gpt2"))
-        optimisation = Optimisation(lr=1e-9, max_norm=1e9, micro_rows=micro_rows)
-        metrics = fit(CQL(updates=1), Models(policy=scorer), Fixed(turns()), optimisation)
-        found.append((metrics["loss"], gradients(scorer)))
-    (loss, whole), *rest = found
-    assert max(float(g.abs().max()) for g in whole.values()) > 1e-3
-    for other, parts in rest:
-        assert other == pytest.approx(loss, rel=1e-9)
-        for name, gradient in whole.items():
-            assert float((parts[name] - gradient).abs().max()) < 1e-10, name
+def test_a_part_has_its_own_offers_and_what_was_aimed_at_in_the_whole() -> None:
+    scorer, data = RewardModel(causal()), turns()
+    (whole,) = CQL(updates=1).batches(data, Models(policy=scorer), {})
+    assert whole.aim_N is not None
+    first, second, _last = whole.split(3)
+    assert first.aim_N is not None
+    assert first.offered_row_NK.tolist() == [[1, 0, -1]]
+    assert second.offered_row_NK.tolist() == [[1, 0, 2], [2, 0, 1]]
+    assert torch.equal(first.aim_N, whole.aim_N[:1])
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ from typing import Any
 from torch import nn
 
 from tercih.algorithms.awac import AWAC
-from tercih.algorithms.cql import CQL, Turns, offered
+from tercih.algorithms.cql import CQL, offered
 from tercih.algorithms.ilql import ILQL
 from tercih.algorithms.nash_md import NashMD
-from tercih.batches import Batch, Compared, Rollout, Scored, Valued
+from tercih.batches import Batch, Compared, Rollout, Scored, Turns, Valued
 from tercih.conformance import awac, cql, ilql, nash_md
 from tercih.forward import Loss, Models, Want
 from tercih.method import State

@@ -7,7 +7,7 @@ import torch
 from small import byte_pairs
 from tercih.data import collate
 from tercih.data.tokenize import Encoded, TokenError, Tokenizer
-from tercih.records import Comparison, Consensus, Demonstration, Ranking, Rating, Text, Thumb
+from tercih.records import Comparison, Consensus, Demonstration, Dialogue, Ranking, Rating, Text, Thumb, Turn
 
 TOKENIZER = Tokenizer(byte_pairs(), "tiny")
 
@@ -63,6 +63,33 @@ def test_pairs_lie_side_by_side() -> None:
     for n, item in enumerate((a, b, b, c, c, a)):
         length = int(batch.tokens.response_len_B[n])
         assert TOKENIZER.decode(batch.tokens.response_ids_BT[n, :length].tolist()) == item.completion
+
+
+def test_turns_have_what_was_said_first_and_the_next_offer() -> None:
+    long = Dialogue(
+        turns=(
+            Turn(context="the cat", offered=(" sat", " ate"), said=1, reward=0.5),
+            Turn(context="the cat ate on", offered=(" the mat", " the hat", " that"), said=2, reward=-1.0),
+        )
+    )
+    short = Dialogue(turns=(Turn(context="a dog", offered=(" sat",), said=0, reward=2.0),))
+    batch = collate.turns([long, short, long], TOKENIZER, 64)
+    assert batch.offered_row_NK.tolist() == [
+        [1, 0, -1], [4, 2, 3], [5, -1, -1], [7, 6, -1], [10, 8, 9],
+    ]  # fmt: skip
+    assert batch.next_N.tolist() == [1, -1, -1, 4, -1]
+    assert batch.reward_N.tolist() == [0.5, -1.0, 2.0, 0.5, -1.0]
+    assert batch.tokens.prompt_of_B.tolist() == [0, 0, 1, 1, 1, 2, 3, 3, 4, 4, 4]
+    assert batch.aim_N is None
+    for number, item in enumerate(long.items):
+        length = int(batch.tokens.response_len_B[number])
+        assert TOKENIZER.decode(batch.tokens.response_ids_BT[number, :length].tolist()) == item.completion
+
+
+def test_a_turn_that_nobody_took_teaches_nothing() -> None:
+    asked = Dialogue(turns=(Turn(context="a dog", offered=(" sat", " ate")),))
+    with pytest.raises(TokenError, match=r"turn 1 does not say what was said of what was offered \(said, reward\)"):
+        collate.turns([asked], TOKENIZER, 64)
 
 
 def test_rankings_of_different_length() -> None:

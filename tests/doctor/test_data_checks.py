@@ -7,7 +7,18 @@ import pytest
 from tercih.doctor import data
 from tercih.doctor.examine import DATA_CHECKS
 from tercih.doctor.inspection import Finding, Inspection
-from tercih.records import Comparison, Consensus, Demonstration, Message, Ranking, Rating, StepLabels, Text
+from tercih.records import (
+    Comparison,
+    Consensus,
+    Demonstration,
+    Dialogue,
+    Message,
+    Ranking,
+    Rating,
+    StepLabels,
+    Text,
+    Turn,
+)
 
 
 def pair(number: int, chosen: str = "good", rejected: str = "bad!", **fields: object) -> Comparison:
@@ -62,6 +73,8 @@ def test_duplicates() -> None:
     assert found("duplicates", [*raters]).level == "ok"
     other = Comparison(a=pair(1).a, b=pair(1).b, answer="b", rater="unknown")
     assert found("duplicates", [pair(1), other]).level == "ok"
+    took = [Dialogue(turns=(Turn(context="hello", offered=(" hi", " no"), said=said),)) for said in (0, 1, 1)]
+    assert found("duplicates", [*took]).detail == "1 of 3 rows repeat another"
 
 
 @pytest.mark.parametrize(

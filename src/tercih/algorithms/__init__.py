@@ -9,6 +9,7 @@ from tercih.algorithms.conditional import Conditional
 from tercih.algorithms.conservative_dpo import ConservativeDPO
 from tercih.algorithms.context_distillation import ContextDistillation
 from tercih.algorithms.cpo import CPO
+from tercih.algorithms.cql import CQL
 from tercih.algorithms.dapo import DAPO
 from tercih.algorithms.dpo import DPO
 from tercih.algorithms.dpop import DPOP
@@ -87,4 +88,5 @@ METHODS: dict[str, type[Method]] = {
     "context_distillation": ContextDistillation,
     "ilql": ILQL,
     "awac": AWAC,
+    "cql": CQL,
 }

@@ -1,8 +1,8 @@
 """CQL over candidate utterances: what to say next in a dialogue, out of what is offered (Cohen et al. 2022,
 arXiv:2208.02294; conservative Q-learning is Kumar et al. 2020's, arXiv:2006.04779).
 
-A language model offers a few utterances, other ones at every turn, and a ranker that looks ahead picks one. It is not
-on the shelf of `tercih train`, as no format of dialogues with what was offered is read from files yet.
+A language model offers a few utterances, other ones at every turn, and a ranker that looks ahead picks one
+(`tercih pick`).
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from tercih.batches import Batch
+from tercih.batches import Turns
 from tercih.card import Card
 from tercih.forward import Loss, Models, Term
 from tercih.method import Method, State, check
@@ -25,21 +25,6 @@ CARD = Card(
     when="Logged dialogues say which candidates there were at every turn, and what the dialogue was worth in the end."
     " Where single answers are scored, a reward model and best-of-n are all there is to it.",
 )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Turns(Batch):
-    """N turns of dialogues. `offered_row_NK` are the utterances that there were to choose from, the one that was said
-    first; -1 pads. `reward_N` came with it, `next_N` is a turn of this batch that has the offer made after it, or -1
-    where the dialogue ended. `aim_N` is filled in by the method."""
-
-    offered_row_NK: Tensor
-    reward_N: Tensor
-    next_N: Tensor
-    aim_N: Tensor | None = None
-
-    def units(self) -> dict[str, Tensor]:
-        return Batch.units(self) | {"turns": torch.tensor(len(self.reward_N))}
 
 
 def offered(score_B: Tensor, row_NK: Tensor) -> Tensor:

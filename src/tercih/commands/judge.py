@@ -12,7 +12,7 @@ from tercih.data.tokenize import Tokenizer
 from tercih.evaluation.intervals import Estimate, bootstrap_mean, wilson
 from tercih.models.load import load_policy
 from tercih.progress import Progress, console
-from tercih.records import Comparison, Content, Ranking, Text
+from tercih.records import Comparison, Content, Dialogue, Ranking, Text
 from tercih.rewards.endpoint import Endpoint
 from tercih.rewards.judge import Judge, Verdict, comparison, rater_name
 from tercih.rollout.sampler import sample_items
@@ -135,6 +135,8 @@ def _parts(of: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 
 
 def _prompt(record: Record) -> Text:
+    if isinstance(record, Dialogue):
+        raise ConfigError("dialogues with what was offered are no prompts to be answered; name other --data")
     item = record.a if isinstance(record, Comparison) else record.items[0] if isinstance(record, Ranking) else record
     item = item if isinstance(item, Text) else item.item
     return Text(prompt=item.prompt, completion="", columns=item.columns)

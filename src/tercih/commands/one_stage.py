@@ -27,7 +27,18 @@ from tercih.models.load import LoRA, add_lora, is_reward_model, load_causal, loa
 from tercih.models.mixture import geometric
 from tercih.models.reward_model import RewardModel
 from tercih.progress import console
-from tercih.records import Comparison, Consensus, Content, Demonstration, Ranking, Rating, StepLabels, Text, Thumb
+from tercih.records import (
+    Comparison,
+    Consensus,
+    Content,
+    Demonstration,
+    Dialogue,
+    Ranking,
+    Rating,
+    StepLabels,
+    Text,
+    Thumb,
+)
 from tercih.rewards import Combiner, EnsembleReward, FunctionReward, LearnedReward, Overlong, RewardSource
 from tercih.rewards.constraints import Constraint, constraints, fitted
 from tercih.rewards.judge import JudgeReward
@@ -45,6 +56,7 @@ KINDS: dict[str, tuple[type | tuple[type, ...], Callable[..., Batch], str]] = {
     "rankings": (Ranking, collate.rankings, "prompt, completions and order"),
     "thumbs": ((Thumb, StepLabels, Comparison), collate.thumbs, "prompt, completion and label, steps, or pairs"),
     "scored": ((Rating, Thumb), collate.scored, "prompt, completion and score, or label"),
+    "turns": (Dialogue, collate.turns, "dialogues with what was offered, read as offered:FILE"),
 }
 SCALED = 128  # answers of the starting policy by which the members of an ensemble are put on one scale
 TRIED = 4  # prompts answered and scored before a run begins, so that a reward that cannot be used is said at once
@@ -180,7 +192,7 @@ def _rollouts(
 
     prompts: list[Text] = []
     for spec, rows in records.items():
-        asked = [_prompt(record) for record in rows]
+        asked = [_prompt(record, spec) for record in rows]
         prompts += collate.fitting(asked, answerable, tokenizer, policy.context, drop=config.drop_long, where=spec)
     if not prompts:
         raise ConfigError(f"no prompt of {', '.join(records)} is left to answer")
@@ -339,8 +351,10 @@ def _learned(place: str, config: Train[Any], *, several: bool) -> LearnedReward:
     )
 
 
-def _prompt(record: Record) -> Text:
+def _prompt(record: Record, spec: str) -> Text:
     """The prompt alone, with the data's further columns for the reward."""
+    if isinstance(record, Dialogue):
+        raise ConfigError(f"{spec} holds dialogues with what was offered, no prompts to be answered; name other data")
     if isinstance(record, Comparison):
         record = record.a
     item = record.items[0] if isinstance(record, Ranking) else record if isinstance(record, Text) else record.item

@@ -72,6 +72,8 @@ def main(config: Train[Any], name: str, team: Team = ALONE) -> dict[str, float]:
     if config.method.trains == "reward_model":
         start = "MODEL" if is_reward_model(config.model) else config.model
         use = f"train ppo --model {start} --reward {folder} --data PROMPTS --out OUT"
+    if config.method.learns_from == "turns":
+        use = f"pick {folder} --data offered:OFFERS --out PICKS.jsonl"
     console.print(f"The model is in {folder}\nNext:\n  tercih {use}\n  tercih report {config.out}")
     return metrics
 

@@ -7,7 +7,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from tercih.algorithms.cql import CQL, Turns, chosen
+from tercih.algorithms.cql import CQL, chosen
+from tercih.batches import Turns
 from tercih.conformance.checks import Findings, above_zero, at_least, at_most, every
 from tercih.conformance.enumerable import EnumLM, Language
 from tercih.conformance.lab import Always, Lab, generator, train

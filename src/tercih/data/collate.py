@@ -7,10 +7,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tercih.batches import Batch, Pairs, Rankings, Scored, Thumbs
+from tercih.batches import Batch, Pairs, Rankings, Scored, Thumbs, Turns
 from tercih.data.tokenize import ContextError, Encoded, TokenError, Tokenizer
 from tercih.progress import console
-from tercih.records import Comparison, Consensus, Content, Demonstration, Ranking, Rating, StepLabels, Text, Thumb
+from tercih.records import (
+    Comparison,
+    Consensus,
+    Content,
+    Demonstration,
+    Dialogue,
+    Ranking,
+    Rating,
+    StepLabels,
+    Text,
+    Thumb,
+)
 from tercih.tokens import Tokens
 
 
@@ -63,6 +74,30 @@ def rankings(records: Sequence[Ranking], tokenizer: Tokenizer, context: int) -> 
         order.append([start + i for i in record.order] + [-1] * (K - len(record.order)))
         start += len(record.items)
     return Rankings(tokens=collate(rows), order_row_NK=torch.tensor(order))
+
+
+def turns(records: Sequence[Dialogue], tokenizer: Tokenizer, context: int) -> Turns:
+    """A row for everything that was offered, and a prompt for every turn; short offers are padded with row -1. A
+    dialogue's turns follow each other, so that the offer after a turn is the next one's."""
+    rows: list[Encoded] = []
+    offered, reward, following = [], [], []
+    K = max(len(turn.offered) for record in records for turn in record.turns)
+    for record in records:
+        for number, turn in enumerate(record.turns, start=1):
+            if turn.said is None:
+                raise TokenError(f"turn {number} does not say what was said of what was offered (said, reward)")
+            there = [len(rows) + place for place in range(len(turn.offered))]
+            said = there.pop(turn.said)
+            rows += [encode(item, tokenizer, context) for item in turn.items]
+            offered.append([said, *there, *[-1] * (K - len(turn.offered))])
+            reward.append(turn.reward)
+            following.append(len(offered) if number < len(record.turns) else -1)
+    return Turns(
+        tokens=collate(rows),
+        offered_row_NK=torch.tensor(offered),
+        reward_N=torch.tensor(reward),
+        next_N=torch.tensor(following),
+    )
 
 
 def thumbs(records: Sequence[Thumb | StepLabels | Comparison], tokenizer: Tokenizer, context: int) -> Thumbs:

@@ -112,5 +112,5 @@ def _longer(pair: Comparison | Consensus) -> float | None:
 
 def _identity(record: Any) -> tuple[object, ...]:
     """Equal for rows that say the same by the same person, if persons are named."""
-    said = [getattr(record, name, None) for name in ("rater", "answer", "order", "good", "p_a", "p_b")]
+    said = [getattr(record, name, None) for name in ("rater", "answer", "order", "good", "p_a", "p_b", "turns")]
     return (type(record), *said, *(text.id for text in texts(record)))

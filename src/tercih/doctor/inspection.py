@@ -6,7 +6,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tercih.evaluation.intervals import Estimate
-from tercih.records import Comparison, Consensus, Content, Demonstration, Ranking, Rating, StepLabels, Text, Thumb
+from tercih.records import (
+    Comparison,
+    Consensus,
+    Content,
+    Demonstration,
+    Dialogue,
+    Ranking,
+    Rating,
+    StepLabels,
+    Text,
+    Thumb,
+)
 
 Level = Literal["error", "warning", "ok"]
 
@@ -57,7 +68,7 @@ def texts(record: Any) -> tuple[Text, ...]:
     """All items of a record, or the prompt alone."""
     if isinstance(record, Comparison | Consensus):
         return record.a, record.b
-    if isinstance(record, Ranking):
+    if isinstance(record, Ranking | Dialogue):
         return record.items
     if isinstance(record, Demonstration | Thumb | Rating | StepLabels):
         return (record.item,)

@@ -20,10 +20,21 @@ from difflib import get_close_matches
 from itertools import chain, takewhile
 from typing import Any
 
-from tercih.records import Comparison, Content, Demonstration, Message, Ranking, Rating, StepLabels, Text, Thumb
+from tercih.records import (
+    Comparison,
+    Content,
+    Demonstration,
+    Dialogue,
+    Message,
+    Ranking,
+    Rating,
+    StepLabels,
+    Text,
+    Thumb,
+)
 from tercih.sources.rows import BadRow, Row, SourceError, convert
 
-Record = Comparison | Ranking | StepLabels | Thumb | Rating[Text] | Demonstration | Text
+Record = Comparison | Ranking | StepLabels | Thumb | Rating[Text] | Demonstration | Dialogue | Text
 
 UNKNOWN = "unknown"  # the rater, where the data does not name one
 
@@ -203,6 +214,8 @@ def _kind(first: Row, where: str) -> Kind:
             if name not in first and (name in kind.needs or meant[name]):
                 raise SourceError(f"{where} has no column {name!r}{_meant(name, spare)}; it has {_list(first)}")
         return kind
+    if "turns" in first or "offered" in first:
+        raise SourceError(f"{where} holds dialogues with what was offered; read it as offered:{where}")
     wanted = "; ".join(", ".join(kind.needs) for kind in KINDS)
     raise SourceError(f"{where} has none of the columns that are understood ({wanted}); it has {_list(first)}")
 
