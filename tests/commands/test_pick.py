@@ -19,7 +19,7 @@ from tercih.records import Text
 from tercih.rewards import LearnedReward
 
 Said = tuple[int, ...]
-SETTINGS = ["--readout", "mean", "--optimisation.lr", 1e-2, "--method.alpha", 0.1]
+SETTINGS = ["--readout", "mean", "--optimisation.lr", 1e-2, "--method.alpha", 0.05]
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def cql_loss(score_NK: Tensor) -> Tensor:
 class CQL(Method):
     """The scorer is Q of a whole utterance after a context. Aims are r + γ max Q over what is offered next; they stand
     still for `updates` steps, as in fitted Q iteration, in the place of a second network. Defaults are from no paper
-    but for `alpha`, Kumar et al.'s †; with 0 Q is that of dynamic programming.
+    but for `alpha`, that of the released code for discrete actions; with 0 Q is that of dynamic programming.
     """
 
     trains = "reward_model"
@@ -74,7 +74,7 @@ class CQL(Method):
         error_N = (score_NK[:, 0] - batch.aim_N) ** 2
         return Loss(
             terms={
-                "q": Term(error_N.sum(), per="turns"),
+                "q": Term(error_N.sum(), per="turns", weight=0.5),
                 "cql": Term(cql_loss(score_NK).sum(), per="turns", weight=self.alpha),
             },
             metrics={"q": mean_of(score_NK[:, 0]), "said_best": mean_of((score_NK.argmax(1) == 0).float())},
