@@ -17,7 +17,7 @@ State = Mapping[str, Any]
 """What lives between steps (a KL coefficient, running moments): numbers and tensors, saved with every checkpoint."""
 
 
-Source = Literal["demonstrations", "pairs", "rankings", "thumbs", "scored", "turns", "rollouts"]
+Source = Literal["demonstrations", "pairs", "rankings", "thumbs", "rules", "scored", "turns", "rollouts"]
 
 
 class Method:

@@ -1,6 +1,6 @@
 """The models, data and rewards of one stage, as `tercih train` builds them; what cannot be used is said here."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import torch
 
 from tercih.batches import Batch
 from tercih.commands.files import named
-from tercih.commands.judges import JudgeOptions, judge_of
+from tercih.commands.judges import JudgeOptions, judge_of, rules_of
 from tercih.commands.train_options import METRIC, Train, is_learned
 from tercih.config import ConfigError, from_file
 from tercih.data import collate
@@ -27,8 +27,19 @@ from tercih.models.load import LoRA, add_lora, is_reward_model, load_causal, loa
 from tercih.models.mixture import geometric
 from tercih.models.reward_model import RewardModel
 from tercih.progress import console
-from tercih.records import Comparison, Consensus, Content, Demonstration, Ranking, Rating, StepLabels, Text, Thumb
-from tercih.rewards import Combiner, EnsembleReward, FunctionReward, LearnedReward, Overlong, RewardSource
+from tercih.records import (
+    Comparison,
+    Consensus,
+    Content,
+    Demonstration,
+    Ranking,
+    Rating,
+    RuleLabel,
+    StepLabels,
+    Text,
+    Thumb,
+)
+from tercih.rewards import Combiner, EnsembleReward, FunctionReward, LearnedReward, Overlong, RewardSource, RuleReward
 from tercih.rewards.constraints import Constraint, constraints, fitted
 from tercih.rewards.judge import JudgeReward
 from tercih.rewards.rubric import plain as shown
@@ -44,6 +55,7 @@ KINDS: dict[str, tuple[type | tuple[type, ...], Callable[..., Batch], str]] = {
     "pairs": (Comparison, collate.pairs, "prompt, chosen and rejected"),
     "rankings": (Ranking, collate.rankings, "prompt, completions and order"),
     "thumbs": ((Thumb, StepLabels, Comparison), collate.thumbs, "prompt, completion and label, steps, or pairs"),
+    "rules": (RuleLabel, collate.rule_labels, "prompt, completion, rule and broken"),
     "scored": ((Rating, Thumb), collate.scored, "prompt, completion and score, or label"),
 }
 SCALED = 128  # answers of the starting policy by which the members of an ensemble are put on one scale
@@ -315,11 +327,19 @@ def _plain_source(place: str) -> RewardSource:
         options = from_file(JudgeOptions, Path(place))
         if not isinstance(options.model, str):
             raise ConfigError(f"{place} names no judge; it needs at least an option model")
+        if not options.url and is_reward_model(options.model):
+            return RuleReward(_read_with(options.model, rules_of(options, place)))
         return JudgeReward(judge_of(options), unread_score=options.unread_score)
     function = named(place)
     if not callable(function):
         raise ConfigError(f"{place} is no function, but {function!r}")
     return FunctionReward(function)
+
+
+def _read_with(folder: str, rules: Mapping[str, str]) -> list[LearnedReward]:
+    """One reward model, once for every rule that it reads."""
+    model, tokenizer = load_reward_model(folder), Tokenizer.load(folder)
+    return [LearnedReward(model, tokenizer, name=name, rule=rule) for name, rule in rules.items()]
 
 
 def sentiment(prompt: Content, completion: Content, **columns: Any) -> float:

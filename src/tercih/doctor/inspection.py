@@ -6,7 +6,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tercih.evaluation.intervals import Estimate
-from tercih.records import Comparison, Consensus, Content, Demonstration, Ranking, Rating, StepLabels, Text, Thumb
+from tercih.records import (
+    Comparison,
+    Consensus,
+    Content,
+    Demonstration,
+    Ranking,
+    Rating,
+    RuleLabel,
+    StepLabels,
+    Text,
+    Thumb,
+)
 
 Level = Literal["error", "warning", "ok"]
 
@@ -59,7 +70,7 @@ def texts(record: Any) -> tuple[Text, ...]:
         return record.a, record.b
     if isinstance(record, Ranking):
         return record.items
-    if isinstance(record, Demonstration | Thumb | Rating | StepLabels):
+    if isinstance(record, Demonstration | Thumb | Rating | StepLabels | RuleLabel):
         return (record.item,)
     assert isinstance(record, Text), f"not a record: {record!r}"
     return (record,)
