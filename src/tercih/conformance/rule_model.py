@@ -229,8 +229,9 @@ def loss_gap(method: RuleModel, scorer: RewardModel, people: People) -> float:
     weight_B = 1.0 + torch.arange(data.rows) % 2
     good_B = torch.where(torch.arange(data.rows) % 5 == 0, 0.5, data.good_B)
     weighed = replace(data, good_B=good_B, weight_B=weight_B.double())
-    term = method.loss(scorer, weighed).terms["cross_entropy"]
-    found = float(term.weight * term.sum.detach() / weighed.units()[term.per])
+    units = weighed.units()
+    terms = method.loss(scorer, weighed).terms.values()
+    found = sum(float(term.weight * term.sum.detach() / units[term.per]) for term in terms)
     total = 0.0
     with torch.no_grad():
         scores = scorer(data.tokens).tolist()
