@@ -236,6 +236,10 @@ def reinforce_pp(dtype: torch.dtype) -> Case:
     return grouped(ReinforcePP(kl_coef=0.5), dtype)
 
 
+def reinforce_pp_baseline(dtype: torch.dtype) -> Case:
+    return grouped(ReinforcePP(kl_coef=0.5, group_baseline=True), dtype)
+
+
 def mrt(dtype: torch.dtype) -> Case:
     return grouped(MRT(alpha=0.3), dtype)
 
@@ -323,9 +327,9 @@ def awac(dtype: torch.dtype) -> Case:
 
 
 CASES: tuple[Callable[[torch.dtype], Case], ...] = (
-    sft, bradley_terry, davidson, plackett_luce, reinforce, mrt, a2c, f_dpg, ppo, nlpo, ppo_ptx, reinforce_pp, rloo,
-    grpo, dr_grpo, dapo, gspo, dpo, conservative_dpo, robust_dpo, ipo, ipo_per_token, kwise_dpo, online_dpo, kto,
-    cpo, simpo, orpo, slic, rrhf,
+    sft, bradley_terry, davidson, plackett_luce, reinforce, mrt, a2c, f_dpg, ppo, nlpo, ppo_ptx, reinforce_pp,
+    reinforce_pp_baseline, rloo, grpo, dr_grpo, dapo, gspo, dpo, conservative_dpo, robust_dpo, ipo,
+    ipo_per_token, kwise_dpo, online_dpo, kto, cpo, simpo, orpo, slic, rrhf,
     raft, raft_top, quark, context_distillation, filtered_sft, rwr, awr, conditional, unlikelihood,
     score_regression, binned_regression, process_reward, rule_model,
     nash_md, ilql, awac,

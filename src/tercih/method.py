@@ -32,11 +32,15 @@ class Method:
     learns_from: ClassVar[Source] = "demonstrations"
     needs_values: ClassVar[bool] = False
     needs_action_values: ClassVar[bool] = False
-    needs_groups: ClassVar[bool] = False
 
     @property
     def needs_reference(self) -> bool:
         """A property, since it may hang on a coefficient: what nobody asks takes no memory."""
+        return False
+
+    @property
+    def needs_groups(self) -> bool:
+        """A property, since it may hang on an option."""
         return False
 
     @property

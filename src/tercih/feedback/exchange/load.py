@@ -194,7 +194,7 @@ def _asked(record: Record, number: int, path: str, settings: Project, gold: bool
         raise SourceError(f"{where}: there is no known answer to a {kind} in this row; leave out --gold")
     rater = getattr(record, "rater", UNKNOWN)
     said = answer is not None and not gold and rater not in ("", UNKNOWN)
-    spec = {"gold": answer} if gold else {}
+    spec: dict[str, Any] = {"gold": answer} if gold else {}
     if isinstance(record, RuleLabel):
         spec |= {"rule": record.rule}
     try:
