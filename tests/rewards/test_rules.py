@@ -23,7 +23,6 @@ from tercih.feedback.exchange.export import rows
 from tercih.feedback.exchange.load import load as take_in
 from tercih.feedback.exchange.put import Asked, Given, put
 from tercih.feedback.projects import Project, make_project
-from tercih.feedback.store import Store
 from tercih.models.reward_model import RewardModel
 from tercih.records import RuleLabel, Text
 from tercih.rewards import LearnedReward, RuleReward, Scores
@@ -103,15 +102,14 @@ def test_what_begins_every_text_stays_in_front(tmp_path: Path) -> None:
 
 def test_a_rule_counts_where_the_context_ends() -> None:
     tokenizer = Tokenizer(byte_pairs())
-    length = sum(len(part) for part in (lambda row: (row.prompt, row.response))(
-        collate.encode(labels("")[0].item, tokenizer, 200)
-    ))  # fmt: skip
+    alone = collate.encode(labels("")[0].item, tokenizer, 200)
+    length = len(alone.prompt) + len(alone.response)
     assert collate.encode(labels("")[0].item, tokenizer, length)
     with pytest.raises(ContextError, match="exceed the model's context"):
         collate.rule_labels(labels("Be kind."), tokenizer, length)
 
 
-class Given1(LearnedReward):
+class Fixed(LearnedReward):
     """Scores by its rule alone."""
 
     def __init__(self, rule: str, score: float) -> None:
@@ -122,7 +120,7 @@ class Given1(LearnedReward):
 
 
 def test_each_rule_is_a_component_between_0_and_1() -> None:
-    scores = RuleReward([Given1("kind", 0.0), Given1("brief", log(3.0))]).score([Text(prompt="p", completion="c")] * 2)
+    scores = RuleReward([Fixed("kind", 0.0), Fixed("brief", log(3.0))]).score([Text(prompt="p", completion="c")] * 2)
     assert scores.names == ("kind", "brief")
     assert scores.reward_BC.tolist() == [pytest.approx([0.5, 0.75])] * 2
 
@@ -178,7 +176,6 @@ def test_what_people_said_of_rules_is_exported_as_it_is_read(tmp_path: Path) -> 
         take_in(fresh, "shop", str(write_rows(tmp_path / "plain.jsonl", plain)))
         again = [(row["rule"], row["broken"]) for row in rows(fresh, "shop")]
         assert sorted(again) == [("No bad words.", said) for said in ("no", "unsure", "yes")]
-        assert Store(fresh) is not None
 
 
 @pytest.mark.learns
@@ -194,6 +191,9 @@ def test_rules_are_learned_and_each_pays_under_its_own_name(tmp_path: Path, monk
     Path("judge.json").write_text(json.dumps({"model": "rm/model", "rubric": "rules.json", "use": "all"}))
     Path("liking.py").write_text("def liking(prompt, completion, **columns):\n    return float(len(completion))\n")
     write_rows(Path("prompts.jsonl"), DATA["prompts"])
+    start = ["--model", "m", "--data", "prompts.jsonl", "--out", "no", "--reward"]
+    outcome = tercih("train", "rloo", *start, "rm/model")
+    assert (outcome.status, "rm/model reads rules: name in its place a file" in outcome.err) == (2, True)
     outcome = tercih(
         "train", "rloo", "--model", "m", "--data", "prompts.jsonl", "--out", "out", "--steps", 1, "--rows", 2,
         "--samples", 2, "--sampling.max-new-tokens", 3, "--reward", "liking.py:liking", "judge.json",

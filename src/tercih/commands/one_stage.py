@@ -23,7 +23,15 @@ from tercih.feedback.quality import dawid_skene
 from tercih.forward import Models
 from tercih.method import Method
 from tercih.models.language_model import LanguageModel, Reference
-from tercih.models.load import LoRA, add_lora, is_reward_model, load_causal, load_policy, load_reward_model
+from tercih.models.load import (
+    LoRA,
+    add_lora,
+    is_reward_model,
+    load_causal,
+    load_policy,
+    load_reward_model,
+    reads_rules,
+)
 from tercih.models.mixture import geometric
 from tercih.models.reward_model import RewardModel
 from tercih.progress import console
@@ -328,6 +336,11 @@ def _plain_source(place: str) -> RewardSource:
         if not isinstance(options.model, str):
             raise ConfigError(f"{place} names no judge; it needs at least an option model")
         if not options.url and is_reward_model(options.model):
+            if not reads_rules(options.model):
+                raise ConfigError(
+                    f"{place}: {options.model} is a reward model that reads no rules, and no judge; name it itself as"
+                    " --reward, or one that `tercih train rule_model` made"
+                )
             return RuleReward(_read_with(options.model, rules_of(options, place)))
         return JudgeReward(judge_of(options), unread_score=options.unread_score)
     function = named(place)
@@ -348,6 +361,11 @@ def sentiment(prompt: Content, completion: Content, **columns: Any) -> float:
 
 
 def _learned(place: str, config: Train[Any], *, several: bool) -> LearnedReward:
+    if reads_rules(place):
+        raise ConfigError(
+            f'{place} reads rules: name in its place a file RULES.json, {{"model": "{place}", "rubric": "rules.txt",'
+            ' "use": "all"}'
+        )
     model, tokenizer, options = load_reward_model(place), Tokenizer.load(place), config.rewards
     path = Path(place)
     return LearnedReward(
