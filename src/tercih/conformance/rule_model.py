@@ -181,10 +181,10 @@ def told_apart(scorer: RewardModel, answer_Y: Tensor, read: list[tuple[int, int]
 
 
 def prove(lab: Lab, method: type[RuleModel] = RuleModel) -> Findings:
-    steps, controls = lab.of(quick=(20, 6), full=(100, 40))
+    steps, controls = lab.of(quick=(20, 15), full=(100, 40))
     everyone = [People(World(language=LANGUAGE, key=(*world.key, 95))) for world in lab.worlds]
     first, configured = everyone[0], method()
-    exact = learned(configured, first.everybody(), 6 * steps)
+    exact = learned(configured, first.everybody(), 12 * steps)
     scorers = [learned(configured, people.labelled(), steps) for people in everyone]
     blind = [learned(configured, people.labelled(shuffled=True), steps) for people in by_lot(lab, controls)]
     true_KY = breaks(LABELLED + REWORDED, first.unseen_Y)
