@@ -124,7 +124,8 @@ def train(method: "Method") -> float:
     item: Any = {
         "demonstrations": Batch(tokens=tokens), "pairs": random_pairs(3, dtype=torch.float32),
         "rankings": random_rankings(), "thumbs": random_thumbs([1, 2, 1], dtype=torch.float32),
-        "scored": scores([1, 2, 1], dtype=torch.float32), "turns": random_turns(dtype=torch.float32),
+        "rules": random_thumbs([1, 2, 1], dtype=torch.float32), "scored": scores([1, 2, 1], dtype=torch.float32),
+        "turns": random_turns(dtype=torch.float32),
         "rollouts": rollout(tokens, -torch.rand(tokens.response_ids_BT.shape)),
     }[method.learns_from]  # fmt: skip
     if method.asks_with:

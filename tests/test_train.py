@@ -63,6 +63,7 @@ from tercih.algorithms.reinforce_pp import ReinforcePP
 from tercih.algorithms.rloo import RLOO
 from tercih.algorithms.robust_dpo import RobustDPO
 from tercih.algorithms.rrhf import RRHF
+from tercih.algorithms.rule_model import RuleModel
 from tercih.algorithms.rwr import RWR
 from tercih.algorithms.score_regression import ScoreRegression
 from tercih.algorithms.sft import SFT
@@ -133,6 +134,11 @@ def binned_regression(dtype: torch.dtype) -> Case:
 def process_reward(dtype: torch.dtype) -> Case:
     scorer = RewardModel(causal(KIND, dtype=dtype))
     return ProcessReward(), Models(policy=scorer), random_thumbs([1, 2, 3, 1, 1, 2], dtype=dtype)
+
+
+def rule_model(dtype: torch.dtype) -> Case:
+    scorer = RewardModel(causal(KIND, dtype=dtype), readout="mean")
+    return RuleModel(), Models(policy=scorer), random_thumbs([1, 2, 3, 1, 1, 2], seed=1, dtype=dtype)
 
 
 def of_pairs(method: Method, dtype: torch.dtype) -> Case:
@@ -237,6 +243,10 @@ def reinforce_pp(dtype: torch.dtype) -> Case:
     return grouped(ReinforcePP(kl_coef=0.5), dtype)
 
 
+def reinforce_pp_baseline(dtype: torch.dtype) -> Case:
+    return grouped(ReinforcePP(kl_coef=0.5, group_baseline=True), dtype)
+
+
 def mrt(dtype: torch.dtype) -> Case:
     return grouped(MRT(alpha=0.3), dtype)
 
@@ -328,11 +338,11 @@ def cql(dtype: torch.dtype) -> Case:
 
 
 CASES: tuple[Callable[[torch.dtype], Case], ...] = (
-    sft, bradley_terry, davidson, plackett_luce, reinforce, mrt, a2c, f_dpg, ppo, nlpo, ppo_ptx, reinforce_pp, rloo,
-    grpo, dr_grpo, dapo, gspo, dpo, conservative_dpo, robust_dpo, dpop, ipo, ipo_per_token, kwise_dpo, online_dpo,
-    kto, cpo, simpo, orpo, slic, rrhf,
+    sft, bradley_terry, davidson, plackett_luce, reinforce, mrt, a2c, f_dpg, ppo, nlpo, ppo_ptx, reinforce_pp,
+    reinforce_pp_baseline, rloo, grpo, dr_grpo, dapo, gspo, dpo, conservative_dpo, robust_dpo, dpop, ipo,
+    ipo_per_token, kwise_dpo, online_dpo, kto, cpo, simpo, orpo, slic, rrhf,
     raft, raft_top, quark, context_distillation, filtered_sft, rwr, awr, conditional, unlikelihood,
-    score_regression, binned_regression, process_reward,
+    score_regression, binned_regression, process_reward, rule_model,
     nash_md, ilql, awac, cql,
 )  # fmt: skip
 
@@ -388,7 +398,7 @@ def of_64_rows(name: str, dtype: torch.dtype) -> Case:
         return method, models, random_rankings([4, 3, 5] * 5 + [4])
     if method.learns_from == "turns":
         return replace(method, updates=1), models, random_turns([4, 3, 5] * 5 + [4], dtype=dtype)  # type: ignore[type-var]
-    if method.learns_from == "thumbs":
+    if method.learns_from in ("thumbs", "rules"):
         return method, models, random_thumbs([4, 3, 5] * 5 + [4], dtype=dtype)
     if method.learns_from == "scored":
         scores = random_ratings if method.trains == "reward_model" else random_scored

@@ -17,7 +17,7 @@ State = Mapping[str, Any]
 """What lives between steps (a KL coefficient, running moments): numbers and tensors, saved with every checkpoint."""
 
 
-Source = Literal["demonstrations", "pairs", "rankings", "thumbs", "scored", "turns", "rollouts"]
+Source = Literal["demonstrations", "pairs", "rankings", "thumbs", "rules", "scored", "turns", "rollouts"]
 
 
 class Method:
@@ -32,12 +32,16 @@ class Method:
     learns_from: ClassVar[Source] = "demonstrations"
     needs_values: ClassVar[bool] = False
     needs_action_values: ClassVar[bool] = False
-    needs_groups: ClassVar[bool] = False
     needs_rival: ClassVar[bool] = False  # whose answers its `mixture` of policy and reference gives
 
     @property
     def needs_reference(self) -> bool:
         """A property, since it may hang on a coefficient: what nobody asks takes no memory."""
+        return False
+
+    @property
+    def needs_groups(self) -> bool:
+        """A property, since it may hang on an option."""
         return False
 
     @property

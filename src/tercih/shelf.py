@@ -80,8 +80,9 @@ class Entry:
     def learns_from(self) -> str:
         if self.method is None:
             return ""
-        needs = [self.method.learns_from + (", several to a prompt" if self.method.needs_groups else "")]
-        needs += ["values"] if self.method.needs_values else []
+        method = self.method()
+        needs = [method.learns_from + (", several to a prompt" if method.needs_groups else "")]
+        needs += ["values"] if method.needs_values else []
         return "; needs ".join(needs)
 
     def options(self) -> Iterator[tuple[str, str]]:

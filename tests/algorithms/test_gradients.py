@@ -88,6 +88,32 @@ def test_returns_are_normalised_over_all_tokens() -> None:
     assert float(advantage_M.std(unbiased=False)) == pytest.approx(1, abs=1e-6)
 
 
+def test_the_mean_of_a_group_is_taken_off_before_returns_are_normalised() -> None:
+    """Four answers of one token, without KL: 1 and 5 to one prompt, 4 and 4 to another; their means are 3 and 4, what
+    is left is -2, 2, 0, 0 with the deviation √2."""
+    models, data = setting([2, 2])
+    mask_BT = torch.zeros_like(data.tokens.loss_mask_BT)
+    mask_BT[:, 0] = True
+    paid = replace(
+        data,
+        tokens=replace(data.tokens, loss_mask_BT=mask_BT),
+        reward_B=torch.tensor([1.0, 5.0, 4.0, 4.0], dtype=torch.float64),
+    )
+    method = ReinforcePP(kl_coef=0.0, group_baseline=True)
+    (batch,) = method.batches(paid, models, {"updates": 0})
+    assert isinstance(batch, Credited)
+    root = math.sqrt(2)
+    assert batch.advantage_BT[:, 0].tolist() == pytest.approx([-root, root, 0, 0], abs=1e-6)
+    assert method.needs_groups
+    assert not ReinforcePP().needs_groups
+
+
+def test_a_single_response_has_no_group() -> None:
+    models, data = setting([2, 1])
+    with pytest.raises(ValueError, match="prompt 1 of a rollout has only one response"):
+        list(ReinforcePP(group_baseline=True).batches(data, models, {"updates": 0}))
+
+
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [

@@ -36,6 +36,12 @@ DATA: Mapping[str, list[dict[str, Any]]] = {
         for x in LETTERS
         for completion, good in ((f" good {x}", True), (" bad", False))
     ],
+    "rules": [
+        {"prompt": f"what is {x}", "completion": completion, "rule": rule, "broken": rule.split()[1] in completion}
+        for x in LETTERS
+        for completion in (f" good {x}", " bad")
+        for rule in ("no good", "no bad")
+    ],
     "scored": [
         {"prompt": f"what is {x}", "completion": completion, "score": score}
         for x in LETTERS

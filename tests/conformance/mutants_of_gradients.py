@@ -17,7 +17,7 @@ from tercih.conformance import a2c, f_dpg, mrt, nlpo, reinforce, reinforce_pp
 from tercih.families import ActorCritic
 from tercih.forward import Loss, Models, Term
 from tercih.method import State
-from tercih.ops import row_mean, row_sum
+from tercih.ops import mean_of_others, row_mean, row_sum
 
 
 class PerToken(REINFORCE):
@@ -112,6 +112,23 @@ class PerResponse(ReinforcePP):
         )
 
 
+class NoGroups(ReinforcePP):
+    """Forgets the baseline of the group."""
+
+    def batches(self, data: Rollout, models: Models, state: State) -> Any:
+        yield from ReinforcePP.batches(replace(self, group_baseline=False), data, models, state)
+
+
+class OthersMean(ReinforcePP):
+    """RLOO's baseline, of the other responses alone."""
+
+    def batches(self, data: Rollout, models: Models, state: State) -> Any:
+        if self.group_baseline:
+            off_B = mean_of_others(data.reward_B, data.tokens.prompt_of_B)
+            data = replace(data, reward_B=data.reward_B - off_B)
+        yield from ReinforcePP.batches(replace(self, group_baseline=False), data, models, state)
+
+
 class Myopic(ReinforcePP):
     """Each token has its own reward alone."""
 
@@ -191,6 +208,13 @@ GRADIENTS: dict[str, tuple[Any, dict[str, Any]]] = {
     ),
     "reinforce_pp": (
         reinforce_pp.prove,
-        {"one return": OneReturn, "unclipped": Unclipped, "per response": PerResponse, "own reward": Myopic},
+        {
+            "one return": OneReturn,
+            "unclipped": Unclipped,
+            "per response": PerResponse,
+            "own reward": Myopic,
+            "no group's baseline": NoGroups,
+            "mean of the others": OthersMean,
+        },
     ),
 }

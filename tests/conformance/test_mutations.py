@@ -14,6 +14,7 @@ from conformance.imitators import IMITATORS
 from conformance.mutants_of_gradients import GRADIENTS
 from conformance.mutants_of_pairs import PAIRS
 from conformance.mutants_of_rewards import REWARDS
+from conformance.mutants_of_rules import RULES
 from conformance.mutants_of_scores import SCORES
 from conformance.mutants_of_signals import SIGNALS
 from conformance.mutants_of_values import VALUES
@@ -655,6 +656,7 @@ MUTANTS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     **GRADIENTS,
     **SCORES,
     **REWARDS,
+    **RULES,
     **VALUES,
     "cpl": (cpl.prove, {"inverted": Contrarian, "undiscounted": Undiscounted, "clones": OnlyClones}),
     "ipl": (ipl.prove, {"no V(s')": ForgetsWhatFollows, "unweighed actor": UnweighedActor}),
@@ -680,8 +682,8 @@ def test_every_proof_has_mutants() -> None:
 # Proofs of several seconds: one mutant of each is always tried, the others with the full tests.
 SLOW = {
     "ppo", "dagger", "gail", "airl", "tamer", "coach", "pessimistic_mle", "pebble", "request",
-    "ibarz", "mil", "preference_transformer", "few_shot", "conservative_dpo", "robust_dpo", "dpop", "ipo",
-    "kwise_dpo", "online_dpo", "kto", "cpo", "simpo", "orpo", "slic", *GRADIENTS, *SCORES, *REWARDS, *VALUES,
+    "ibarz", "mil", "preference_transformer", "few_shot", "conservative_dpo", "robust_dpo", "dpop", "ipo", "kwise_dpo",
+    "online_dpo", "kto", "cpo", "simpo", "orpo", "slic", *GRADIENTS, *SCORES, *REWARDS, *RULES, *VALUES,
 }  # fmt: skip
 MUTATIONS = [
     pytest.param(name, mutant, marks=[pytest.mark.full] if at and name in SLOW else [])

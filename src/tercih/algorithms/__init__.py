@@ -37,6 +37,7 @@ from tercih.algorithms.reinforce_pp import ReinforcePP
 from tercih.algorithms.rloo import RLOO
 from tercih.algorithms.robust_dpo import RobustDPO
 from tercih.algorithms.rrhf import RRHF
+from tercih.algorithms.rule_model import RuleModel
 from tercih.algorithms.rwr import RWR
 from tercih.algorithms.score_regression import ScoreRegression
 from tercih.algorithms.sft import SFT
@@ -55,6 +56,7 @@ METHODS: dict[str, type[Method]] = {
     "score_regression": ScoreRegression,
     "binned_regression": BinnedRegression,
     "process_reward": ProcessReward,
+    "rule_model": RuleModel,
     "ppo": PPO,
     "nlpo": NLPO,
     "reinforce_pp": ReinforcePP,

@@ -2,7 +2,6 @@
 alone (Shen et al. 2016, arXiv:1512.02433; as a method of RL, Kiegeland & Kreutzer 2021, arXiv:2106.08942)."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +34,7 @@ class MRT(Method):
     Kreutzer's (for 5 responses a prompt); 1 is the policy's own distribution, cut to what was sampled."""
 
     learns_from = "rollouts"
-    needs_groups: ClassVar[bool] = True
+    needs_groups = True
 
     alpha: float = 0.005
 

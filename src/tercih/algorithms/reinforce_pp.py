@@ -11,7 +11,17 @@ from tercih.batches import Batch, Credited, Rollout
 from tercih.card import Card
 from tercih.forward import Loss, Models, Term
 from tercih.method import Method, State, check
-from tercih.ops import clip_fraction, clipped_surrogate, gae, kl1, kl_metric, token_rewards, total, whiten
+from tercih.ops import (
+    clip_fraction,
+    clipped_surrogate,
+    gae,
+    group_mean,
+    kl1,
+    kl_metric,
+    token_rewards,
+    total,
+    whiten,
+)
 
 CARD = Card(
     does="PPO without a critic: returns of single tokens, normalised over the whole rollout",
@@ -31,7 +41,11 @@ def returns_to_go(reward_BT: Tensor, mask_BT: Tensor) -> Tensor:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReinforcePP(Method):
     """A_t = r(x, y) − β Σ_{i≥t} KL(i), then mean 0 and deviation 1 over all tokens of the rollout. Defaults are from
-    memory those of OpenRLHF, in which the author released it."""
+    memory those of OpenRLHF, in which the author released it.
+
+    With `group_baseline` it is REINFORCE++ w/ Baseline: first the mean over the responses to a prompt is taken off
+    their scores. A response is in its own mean, so that of K responses (1 − 1/K) of the reward is left beside the KL.
+    """
 
     learns_from = "rollouts"
     needs_reference = True
@@ -40,9 +54,14 @@ class ReinforcePP(Method):
     clip: float = 0.2
     epochs: int = 1
     minibatches: int = 1
+    group_baseline: bool = False
 
     def __post_init__(self) -> None:
         check(self, "reinforce_pp", at_least_0=("kl_coef", "clip"), above_0=("epochs", "minibatches"))
+
+    @property
+    def needs_groups(self) -> bool:
+        return self.group_baseline
 
     def init(self, models: Models) -> State:
         return {"updates": 0}
@@ -50,7 +69,10 @@ class ReinforcePP(Method):
     @torch.no_grad()
     def batches(self, data: Rollout, models: Models, state: State) -> Iterator[Batch]:
         mask_BT, reference_logp_BT = data.tokens.loss_mask_BT, models.reference_logp(data.tokens)
-        reward_BT = token_rewards(data.reward_B, kl1(data.logp_BT, reference_logp_BT), mask_BT, self.kl_coef)
+        reward_B = data.reward_B
+        if self.group_baseline:
+            reward_B = reward_B - group_mean(reward_B, data.tokens.prompt_of_B)
+        reward_BT = token_rewards(reward_B, kl1(data.logp_BT, reference_logp_BT), mask_BT, self.kl_coef)
         batch = Credited(
             tokens=data.tokens,
             old_logp_BT=data.logp_BT,

@@ -1,8 +1,8 @@
 """Which judge: the options of `tercih judge`, and what a file JUDGE.json of `tercih train ppo --reward` holds."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
@@ -77,6 +77,23 @@ def judge_of(options: JudgeOptions, *, answers: Path | None = None) -> Judge:
         both_orders=options.both_orders,
         seed=options.seed,
     )
+
+
+def rules_of(options: JudgeOptions, place: str) -> Mapping[str, str]:
+    """The rules that a model of `rule_model` is to read, by name. It scores all of them and is asked nothing, so that
+    the other options of a judge have no effect: ConfigError."""
+    if options.rubric is None or options.use != "all":
+        raise ConfigError(
+            f'{place}: {options.model} is a reward model that reads rules; name their file with "rubric", and set'
+            ' "use": "all"'
+        )
+    for option in fields(options):
+        if option.name not in ("model", "rubric", "use") and getattr(options, option.name) != option.default:
+            raise ConfigError(
+                f"{place}: {option.name} has no effect, because {options.model} is a reward model, which nobody asks;"
+                " leave it out"
+            )
+    return read_rubric(options.rubric)
 
 
 def _endpoint(options: JudgeOptions, answers: Path | None) -> Endpoint:

@@ -15,6 +15,7 @@ from tercih.evaluation.intervals import wilson
 from tercih.evaluation.leakage import Match, matches, repeats
 from tercih.feedback.exchange.formats import whole
 from tercih.progress import console
+from tercih.records import RuleLabel
 from tercih.run import write_json
 from tercih.sources import Record, SourceError, load, path_of
 from tercih.sources.parquet import numbered
@@ -103,7 +104,8 @@ def _matches(train: list[Record], test: list[Record], by: str, config: Leakage) 
 def _text(record: Record, by: str) -> str:
     items = texts(record)
     prompt, answers = words(items[0].prompt), [words(item.completion) for item in items]
-    return "\n".join({"prompt": [prompt], "answer": answers, "whole": [prompt, *answers]}[by])
+    asked = [record.rule] if isinstance(record, RuleLabel) else []
+    return "\n".join({"prompt": [prompt], "answer": answers, "whole": [*asked, prompt, *answers]}[by])
 
 
 def _show(found: list[Match], test: list[Record], by: str, places: list[list[str]], config: Leakage) -> None:

@@ -1,6 +1,6 @@
 """The models, data and rewards of one stage, as `tercih train` builds them; what cannot be used is said here."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import torch
 
 from tercih.batches import Batch
 from tercih.commands.files import named
-from tercih.commands.judges import JudgeOptions, judge_of
+from tercih.commands.judges import JudgeOptions, judge_of, rules_of
 from tercih.commands.train_options import METRIC, Train, is_learned
 from tercih.config import ConfigError, from_file
 from tercih.data import collate
@@ -23,7 +23,15 @@ from tercih.feedback.quality import dawid_skene
 from tercih.forward import Models
 from tercih.method import Method
 from tercih.models.language_model import LanguageModel, Reference
-from tercih.models.load import LoRA, add_lora, is_reward_model, load_causal, load_policy, load_reward_model
+from tercih.models.load import (
+    LoRA,
+    add_lora,
+    is_reward_model,
+    load_causal,
+    load_policy,
+    load_reward_model,
+    reads_rules,
+)
 from tercih.models.mixture import geometric
 from tercih.models.reward_model import RewardModel
 from tercih.progress import console
@@ -35,11 +43,12 @@ from tercih.records import (
     Dialogue,
     Ranking,
     Rating,
+    RuleLabel,
     StepLabels,
     Text,
     Thumb,
 )
-from tercih.rewards import Combiner, EnsembleReward, FunctionReward, LearnedReward, Overlong, RewardSource
+from tercih.rewards import Combiner, EnsembleReward, FunctionReward, LearnedReward, Overlong, RewardSource, RuleReward
 from tercih.rewards.constraints import Constraint, constraints, fitted
 from tercih.rewards.judge import JudgeReward
 from tercih.rewards.rubric import plain as shown
@@ -55,6 +64,7 @@ KINDS: dict[str, tuple[type | tuple[type, ...], Callable[..., Batch], str]] = {
     "pairs": (Comparison, collate.pairs, "prompt, chosen and rejected"),
     "rankings": (Ranking, collate.rankings, "prompt, completions and order"),
     "thumbs": ((Thumb, StepLabels, Comparison), collate.thumbs, "prompt, completion and label, steps, or pairs"),
+    "rules": (RuleLabel, collate.rule_labels, "prompt, completion, rule and broken"),
     "scored": ((Rating, Thumb), collate.scored, "prompt, completion and score, or label"),
     "turns": (Dialogue, collate.turns, "dialogues with what was offered, read as offered:FILE"),
 }
@@ -326,11 +336,24 @@ def _plain_source(place: str) -> RewardSource:
         options = from_file(JudgeOptions, Path(place))
         if not isinstance(options.model, str):
             raise ConfigError(f"{place} names no judge; it needs at least an option model")
+        if not options.url and is_reward_model(options.model):
+            if not reads_rules(options.model):
+                raise ConfigError(
+                    f"{place}: {options.model} is a reward model that reads no rules, and no judge; name it itself as"
+                    " --reward, or one that `tercih train rule_model` made"
+                )
+            return RuleReward(_read_with(options.model, rules_of(options, place)))
         return JudgeReward(judge_of(options), unread_score=options.unread_score)
     function = named(place)
     if not callable(function):
         raise ConfigError(f"{place} is no function, but {function!r}")
     return FunctionReward(function)
+
+
+def _read_with(folder: str, rules: Mapping[str, str]) -> list[LearnedReward]:
+    """One reward model, once for every rule that it reads."""
+    model, tokenizer = load_reward_model(folder), Tokenizer.load(folder)
+    return [LearnedReward(model, tokenizer, name=name, rule=rule) for name, rule in rules.items()]
 
 
 def sentiment(prompt: Content, completion: Content, **columns: Any) -> float:
@@ -339,6 +362,11 @@ def sentiment(prompt: Content, completion: Content, **columns: Any) -> float:
 
 
 def _learned(place: str, config: Train[Any], *, several: bool) -> LearnedReward:
+    if reads_rules(place):
+        raise ConfigError(
+            f'{place} reads rules: name in its place a file RULES.json, {{"model": "{place}", "rubric": "rules.txt",'
+            ' "use": "all"}'
+        )
     model, tokenizer, options = load_reward_model(place), Tokenizer.load(place), config.rewards
     path = Path(place)
     return LearnedReward(

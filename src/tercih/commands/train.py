@@ -15,7 +15,7 @@ from tercih.config import ConfigError
 from tercih.data.tokenize import Tokenizer
 from tercih.distributed.team import ALONE, Team, joined
 from tercih.method import Method
-from tercih.models.load import is_reward_model, save_model
+from tercih.models.load import is_reward_model, reads_rules, save_model
 from tercih.progress import console
 from tercih.rollout.sampler import Rollouts
 from tercih.run import Run, check_folder
@@ -63,7 +63,8 @@ def main(config: Train[Any], name: str, team: Team = ALONE) -> dict[str, float]:
         metrics.update(fit(config.method, models, data, config.optimisation, folder, team=team, title=name))
         if isinstance(data, Rollouts):
             data.close()
-        save_model(model, tokenizer.hf, folder)
+        reads = "rules" if config.method.learns_from == "rules" else None
+        save_model(model, tokenizer.hf, folder, reads=reads)
         return "  ".join(f"{key} {value:.3g}" for key, value in metrics.items() if "/" not in key)
 
     folder = run.stage("model", f"{name} on {size} records", work)
@@ -71,7 +72,8 @@ def main(config: Train[Any], name: str, team: Team = ALONE) -> dict[str, float]:
     use = f"chat {folder}"
     if config.method.trains == "reward_model":
         start = "MODEL" if is_reward_model(config.model) else config.model
-        use = f"train ppo --model {start} --reward {folder} --data PROMPTS --out OUT"
+        reward = "RULES.json" if reads_rules(folder) else folder  # a file that says which rules it is to read
+        use = f"train ppo --model {start} --reward {reward} --data PROMPTS --out OUT"
     if config.method.learns_from == "turns":
         use = f"pick {folder} --data offered:OFFERS --out PICKS.jsonl"
     console.print(f"The model is in {folder}\nNext:\n  tercih {use}\n  tercih report {config.out}")

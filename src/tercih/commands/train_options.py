@@ -88,9 +88,10 @@ class Train(Generic[M]):
     """For methods that sample: how many rollouts."""
     reward: tuple[str, ...] = ()
     """For methods that sample, one or several: the folder of a reward model, FILE.py:FUNCTION of (prompt, completion,
-    **columns), metric:NAME of a text metric, or JUDGE.json with the options of `tercih judge`. A function's reward has
-    its name, a reward model's is called reward_model; where there are several of these, they are called like their
-    folders; a judge's are called like its principles, or judge where one is drawn."""
+    **columns), metric:NAME of a text metric, or JUDGE.json with the options of `tercih judge`, whose model may also be
+    one of `rule_model`. A function's reward has its name, a reward model's is called reward_model; where there are
+    several of these, they are called like their folders; a judge's are called like its principles, or judge where one
+    is drawn."""
     constraints: Path | None = None
     """In place of rewards, for methods whose optimum is the base model tilted by one: a JSONL file that says how often
     something should be so (docs/methods/f_dpg.md)."""

@@ -1,5 +1,6 @@
 """Proof of REINFORCE++: its gradient is a plain loop's, normalisation included, and it finds the optimum of
-KL-regularised reward: what it takes off a return hangs on nothing that is still to be said."""
+KL-regularised reward: what it takes off a return hangs on nothing that is still to be said. With the group's mean,
+which each response is part of, it finds the optimum of a smaller reward."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,21 +21,27 @@ from tercih.ops import kl1, token_rewards
 
 BETA = 1.0
 TIMES = 10.0  # another unit of rewards
+SAMPLES = 2  # of a prompt, where their mean is the baseline
 
 
 def prove(lab: Lab, method: type[ReinforcePP] = ReinforcePP) -> Findings:
     steps = lab.of(quick=60, full=300)
-    on, configured = worlds(lab), method(kl_coef=BETA)
+    on, configured, grouped = worlds(lab), method(kl_coef=BETA), method(kl_coef=BETA, group_baseline=True)
     world, unlike = on[0], World(language=UNLIKE, key=(*on[0].key, 80))
     policies = [reinforce(w, configured, steps, samples=1) for w in on]
     control_Y = reinforce(world, configured, steps, samples=1, shuffled=True)
     free_Y = reinforce(world, method(kl_coef=0.0), steps, samples=1)
     targets = [optimum(w.base_Y, w.reward_Y, BETA) for w in on]
+    grouped_Y = reinforce(world, grouped, steps, samples=SAMPLES)
+    left_Y = optimum(world.base_Y, (1 - 1 / SAMPLES) * world.reward_Y, BETA)
     return Findings(
         identity=every(
             at_most("mean TV to π*", mean(map(total_variation, policies, targets)), 0.05),
             at_most("gradient − explicit loop", loop_difference(unlike, configured), 1e-12),
             at_most("gradient's change by another unit of rewards", change(unlike, method(kl_coef=0.0)), 1e-6),
+            at_most(f"baseline of {SAMPLES}: TV to π0 exp((1 − 1/K) r/β)", total_variation(grouped_Y, left_Y), 0.05),
+            at_most("baseline: gradient − explicit loop", loop_difference(unlike, grouped), 1e-12),
+            at_most("baseline: gradient's change where a prompt pays more", easier(unlike, grouped), 1e-12),
         ),
         ordering=rewarded("REINFORCE++", on, policies),
         negative_control=at_most(
@@ -43,6 +50,9 @@ def prove(lab: Lab, method: type[ReinforcePP] = ReinforcePP) -> Findings:
         ablation=every(
             at_least("TV to π*, KL removed", total_variation(free_Y, targets[0]), 0.1),
             at_least("gradient's change by another unit, not normalised", change(unlike, Raw(kl_coef=0.0)), 0.1),
+            at_least(
+                "gradient's change where a prompt pays more, no group's baseline", easier(unlike, configured), 0.01
+            ),
         ),
     )
 
@@ -52,6 +62,9 @@ def loop_difference(world: World, method: ReinforcePP) -> float:
     with torch.no_grad():
         reference_BT = world.policy()(case.rollout.tokens).logp_BT
     kl, reward = (case.rollout.logp_BT - reference_BT).tolist(), case.rollout.reward_B.tolist()
+    if method.group_baseline:
+        groups = [reward[start : start + case.samples] for start in range(0, len(reward), case.samples)]
+        reward = [r - mean(group) for group in groups for r in group]
     returns = [
         [reward[row] - BETA * sum(kl[row][t:length]) for t in range(length)] for row, length in enumerate(case.length)
     ]
@@ -75,6 +88,14 @@ def gradient_of(case: OffPolicy, method: ReinforcePP, rollout: Rollout) -> torch
 def change(world: World, method: ReinforcePP) -> float:
     case = OffPolicy(world=world)
     other = replace(case.rollout, reward_B=TIMES * case.rollout.reward_B)
+    return largest(gradient_of(case, method, other), gradient_of(case, method, case.rollout))
+
+
+def easier(world: World, method: ReinforcePP) -> float:
+    """How far the gradient moves where every other prompt pays more, whatever is answered."""
+    case = OffPolicy(world=world)
+    more_B = 3.0 * (case.rollout.tokens.prompt_of_B % 2)
+    other = replace(case.rollout, reward_B=case.rollout.reward_B + more_B)
     return largest(gradient_of(case, method, other), gradient_of(case, method, case.rollout))
 
 

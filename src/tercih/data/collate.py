@@ -1,6 +1,7 @@
 """Encoded records become batches. One function for each kind of record; all of them end in `collate`."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -18,6 +19,7 @@ from tercih.records import (
     Dialogue,
     Ranking,
     Rating,
+    RuleLabel,
     StepLabels,
     Text,
     Thumb,
@@ -121,6 +123,15 @@ def thumbs(records: Sequence[Thumb | StepLabels | Comparison], tokenizer: Tokeni
     return Thumbs(tokens=collate(rows), good_B=torch.tensor(good), weight_B=torch.tensor(weight))
 
 
+def rule_labels(records: Sequence[RuleLabel], tokenizer: Tokenizer, context: int) -> Thumbs:
+    """A row for every label, its rule before its prompt; good is a rule that is kept. Who was not sure says a half."""
+    return Thumbs(
+        tokens=collate([encode(record.item, tokenizer, context, rule=record.rule) for record in records]),
+        good_B=torch.tensor([float(not record.broken) if record.certain else 0.5 for record in records]),
+        weight_B=torch.ones(len(records)),
+    )
+
+
 def scored(records: Sequence[Rating | Thumb], tokenizer: Tokenizer, context: int) -> Scored:
     """A row for every score; a thumb up is 1, one down 0."""
     score = [float(record.good) if isinstance(record, Thumb) else record.score for record in records]
@@ -151,15 +162,25 @@ def all_pairs(records: Sequence[Ranking], tokenizer: Tokenizer, context: int) ->
     )
 
 
-def encode(item: Text, tokenizer: Tokenizer, context: int) -> Encoded:
-    """Nothing is ever cut: what does not fit the model's context is an error that says which and by how much."""
-    row = tokenizer.encode(item)
+def encode(item: Text, tokenizer: Tokenizer, context: int, *, rule: str = "") -> Encoded:
+    """Nothing is ever cut: what does not fit the model's context is an error that says which and by how much. Where
+    there is a `rule`, it stands before the prompt."""
+    row = behind(rule, tokenizer.encode(item), tokenizer)
     if len(row.prompt) + len(row.response) > context:
         raise ContextError(
             f"{len(row.prompt)} prompt + {len(row.response)} response tokens exceed the model's context of {context}:"
             f" {shorten(item.prompt)!r}; leave such rows out with --drop-long, or use a model with a longer context"
         )
     return row
+
+
+def behind(rule: str, row: Encoded, tokenizer: Tokenizer) -> Encoded:
+    """The row with the text of a rule before its prompt, as a line of its own, but after what begins every text. The
+    other tokens stay as they were."""
+    if not rule:
+        return row
+    begin = int(row.prompt[0] == tokenizer.bos)
+    return replace(row, prompt=(*row.prompt[:begin], *tokenizer.words(f"{rule}\n"), *row.prompt[begin:]))
 
 
 def shorten(content: Content, width: int = 60) -> str:

@@ -14,6 +14,7 @@ from tercih.records import (
     Dialogue,
     Ranking,
     Rating,
+    RuleLabel,
     StepLabels,
     Text,
     Thumb,
@@ -70,7 +71,7 @@ def texts(record: Any) -> tuple[Text, ...]:
         return record.a, record.b
     if isinstance(record, Ranking | Dialogue):
         return record.items
-    if isinstance(record, Demonstration | Thumb | Rating | StepLabels):
+    if isinstance(record, Demonstration | Thumb | Rating | StepLabels | RuleLabel):
         return (record.item,)
     assert isinstance(record, Text), f"not a record: {record!r}"
     return (record,)

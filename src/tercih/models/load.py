@@ -204,6 +204,11 @@ def is_reward_model(folder: str | Path) -> bool:
     return (Path(folder) / HEADS).exists() and read_about(folder).get("kind") not in policies
 
 
+def reads_rules(folder: str | Path) -> bool:
+    """Whether a reward model was saved there that wants a rule before every prompt (`save_model(…, reads="rules")`)."""
+    return is_reward_model(folder) and read_about(folder).get("reads") == "rules"
+
+
 def load_reward_model(folder: str | Path, *, memory: Memory = AS_SAVED, device: str | None = None) -> RewardModel:
     check_folder(folder)
     heads, about = Path(folder) / HEADS, read_about(folder)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import torch
 
-from tercih.data.collate import collate, encode
+from tercih.data.collate import behind, collate, encode
 from tercih.data.tokenize import Encoded, Tokenizer
 from tercih.models.reward_model import RewardModel
 from tercih.records import Text
@@ -18,7 +18,8 @@ class LearnedReward:
     """Scores by a reward model, from the very token ids that were sampled where the tokenizers agree.
 
     `truncate_at` is Ziegler et al. 2019's post-processing, which only the reward model sees: a response is cut after
-    the first such token at position `truncate_after` or later, and one without it scores `missing_score`.
+    the first such token at position `truncate_after` or later, and one without it scores `missing_score`. A `rule` is
+    read before every prompt.
     """
 
     def __init__(
@@ -27,11 +28,12 @@ class LearnedReward:
         tokenizer: Tokenizer,
         *,
         name: str = "reward_model",
+        rule: str = "",
         truncate_at: int | None = None,
         truncate_after: int = 16,
         missing_score: float = -1.0,
     ) -> None:
-        self.model, self.tokenizer, self.name = model, tokenizer, name
+        self.model, self.tokenizer, self.name, self.rule = model, tokenizer, name, rule
         self.truncate_at, self.truncate_after, self.missing_score = truncate_at, truncate_after, missing_score
 
     @torch.no_grad()
@@ -71,8 +73,9 @@ class LearnedReward:
     def _encode(self, item: Text) -> Encoded:
         """An answer that ended at once is its EOS, to a tokenizer that did not sample it as well."""
         if item.completion or item.tokenizer == self.tokenizer.fingerprint:
-            return encode(item, self.tokenizer, self.model.context)
-        return Encoded(prompt=self.tokenizer.prompt(item.prompt), response=(self.tokenizer.eos,), learn=(True,))
+            return encode(item, self.tokenizer, self.model.context, rule=self.rule)
+        ended = Encoded(prompt=self.tokenizer.prompt(item.prompt), response=(self.tokenizer.eos,), learn=(True,))
+        return behind(self.rule, ended, self.tokenizer)
 
     def _end(self, response: tuple[int, ...]) -> int | None:
         for i in range(self.truncate_after, len(response)):

@@ -5,6 +5,8 @@
                                                                           strength 0 is a tie, 1 is sure)
     prompt, completions, order [, rater, time]         -> Ranking        (order[0] indexes the best)
     prompt, completions, labels [, rater, time]        -> StepLabels     (steps of one answer, and which are right)
+    prompt, completion, rule, broken [, rater, time]   -> RuleLabel      (or messages; broken is true or yes, false or
+                                                                          no, or unsure)
     prompt, completion, label [, rater, time]          -> Thumb          (or messages, label)
     prompt, completion, score [, rater, time]          -> Rating         (or messages, score; higher is better)
     prompt, completion  |  messages                    -> Demonstration
@@ -28,15 +30,17 @@ from tercih.records import (
     Message,
     Ranking,
     Rating,
+    RuleLabel,
     StepLabels,
     Text,
     Thumb,
 )
 from tercih.sources.rows import BadRow, Row, SourceError, convert
 
-Record = Comparison | Ranking | StepLabels | Thumb | Rating[Text] | Demonstration | Dialogue | Text
+Record = Comparison | Ranking | StepLabels | RuleLabel | Thumb | Rating[Text] | Demonstration | Dialogue | Text
 
 UNKNOWN = "unknown"  # the rater, where the data does not name one
+BROKEN = {True: True, False: False, "yes": True, "no": False, "unsure": None}  # the words are those of the label page
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -162,6 +166,22 @@ def _thumb(row: Row) -> Thumb:
     return Thumb(item=item, good=bool(row["label"]), rater=_rater(row), time=_number(row, "time"))
 
 
+def _rule(row: Row) -> RuleLabel:
+    rule, said = row["rule"], row["broken"]
+    if not isinstance(rule, str) or not rule.strip():
+        raise BadRow("rule must be the text of a rule, and not empty")
+    if (not isinstance(said, bool | str) and said not in (0, 1)) or said not in BROKEN:
+        raise BadRow(f"broken must be true (or yes), false (or no) or unsure, got {said!r}")
+    return RuleLabel(
+        item=_answered(row, "rule", "broken", "rater", "time"),
+        rule=rule.strip(),
+        broken=bool(BROKEN[said]),
+        certain=BROKEN[said] is not None,
+        rater=_rater(row),
+        time=_number(row, "time"),
+    )
+
+
 def _shown(row: Row) -> Demonstration | Rating:
     """An answer, with what it scored where there is a column for that; no scale bounds it."""
     if "score" not in row:
@@ -194,6 +214,7 @@ KINDS = (
     Kind(marks=("chosen", "rejected"), needs=("chosen", "rejected"), make=comparison),
     Kind(marks=("labels",), needs=("prompt", "completions", "labels"), make=_steps),
     Kind(marks=("completions", "order"), needs=("prompt", "completions", "order"), make=_ranking),
+    Kind(marks=("broken",), needs=("rule", "broken"), make=_rule),
     Kind(marks=("label",), needs=("label",), make=_thumb),
     Kind(marks=("completion",), needs=("prompt", "completion"), make=_shown),
     Kind(marks=("messages",), needs=("messages",), make=_shown),

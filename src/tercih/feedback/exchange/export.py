@@ -4,6 +4,7 @@
                                                         and rejected are null)
     ranking        prompt, completions, order          (order[0] indexes the best; null for one who could not judge)
     thumb          prompt, completion, label
+    rule           prompt, completion, rule, broken    (broken: yes, no or unsure)
     demonstration  prompt, completion
     other kinds    prompt, response and the answer's own fields
 
@@ -125,7 +126,8 @@ def _row(
         "suggestion": spec.get("suggestion") if shown.get("suggestion") else None,
         "guideline": read or None,
     }
-    return _trl(each["kind"], items, answer or {"cannot": True}) | {field: provenance[field] for field in PROVENANCE}
+    trl = _trl(each["kind"], items, answer or {"cannot": True}, spec)
+    return trl | {field: provenance[field] for field in PROVENANCE}
 
 
 def _decides(row: Row) -> bool:
@@ -133,7 +135,7 @@ def _decides(row: Row) -> bool:
     return answer is not None and not answer.get("cannot") and answer.get("choice") not in ("tie", "all_bad")
 
 
-def _trl(kind: str, items: list[dict[str, Any]], answer: Mapping[str, Any]) -> Row:
+def _trl(kind: str, items: list[dict[str, Any]], answer: Mapping[str, Any], spec: Mapping[str, Any]) -> Row:
     """TRL's columns; every row of a kind has the same ones, null where the answer does not say."""
     if any(each["kind"] != "text" for each in items):
         return {}
@@ -149,6 +151,8 @@ def _trl(kind: str, items: list[dict[str, Any]], answer: Mapping[str, Any]) -> R
         return prompt | {"completions": texts, "order": answer.get("order")}
     if kind == "thumb":
         return prompt | {"completion": texts[0], "label": answer.get("good")}
+    if kind == "rule":
+        return prompt | {"completion": texts[0], "rule": spec.get("rule"), "broken": answer.get("broken")}
     if kind == "demonstration":
         return prompt | {"completion": answer.get("completion")}
     return prompt | {"response": texts[0]} | {field: answer.get(field) for field in OWN.get(kind, ())}
@@ -157,7 +161,6 @@ def _trl(kind: str, items: list[dict[str, Any]], answer: Mapping[str, Any]) -> R
 OWN = {
     "rating": ("score",),
     "critique": ("critique", "correction"),
-    "rule": ("broken",),
     "spans": ("spans",),
     "plausible": ("plausible", "supported"),
     "live": ("signals",),

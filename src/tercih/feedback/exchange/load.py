@@ -17,7 +17,7 @@ from tercih.feedback.kinds import KINDS
 from tercih.feedback.projects import Project
 from tercih.feedback.questions import Question
 from tercih.feedback.tables import project as projects
-from tercih.records import Comparison, Demonstration, Item, Ranking, Rating, StepLabels, Text, Thumb
+from tercih.records import Comparison, Demonstration, Item, Ranking, Rating, RuleLabel, StepLabels, Text, Thumb
 from tercih.sources.columns import UNKNOWN, Record, records
 from tercih.sources.rows import SourceError
 
@@ -161,6 +161,10 @@ def _demonstration(record: Demonstration | Rating | StepLabels) -> tuple[tuple[I
     return (record.item,), None
 
 
+def _rule(record: RuleLabel) -> tuple[tuple[Item, ...], dict[str, Any] | None]:
+    return (record.item,), {"broken": ("yes" if record.broken else "no") if record.certain else "unsure"}
+
+
 def _prompt(record: Text) -> tuple[tuple[Item, ...], dict[str, Any] | None]:
     return (record,), None
 
@@ -169,6 +173,7 @@ SHAPES: dict[type, tuple[str, Callable[[Any], tuple[tuple[Item, ...], dict[str, 
     Comparison: ("pair", _pair),
     Ranking: ("ranking", _ranking),
     Thumb: ("thumb", _thumb),
+    RuleLabel: ("rule", _rule),
     Demonstration: ("rating", _demonstration),
     Rating: ("rating", _demonstration),  # on a scale of the file's own, so that its number is no answer here
     StepLabels: ("rating", _demonstration),
@@ -189,10 +194,13 @@ def _asked(record: Record, number: int, path: str, settings: Project, gold: bool
         raise SourceError(f"{where}: there is no known answer to a {kind} in this row; leave out --gold")
     rater = getattr(record, "rater", UNKNOWN)
     said = answer is not None and not gold and rater not in ("", UNKNOWN)
+    spec: dict[str, Any] = {"gold": answer} if gold else {}
+    if isinstance(record, RuleLabel):
+        spec |= {"rule": record.rule}
     try:
         asked = Question(
             items=items, run=f"{settings.id} {Path(path).name}", step=0, index=number, kind=kind, votes=settings.votes,
-            spec={"gold": answer} if gold else {},
+            spec=spec,
         )  # fmt: skip
     except ValueError as error:
         raise SourceError(f"{where}: {error}") from None
