@@ -40,8 +40,8 @@ def returns_to_go(reward_BT: Tensor, mask_BT: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReinforcePP(Method):
-    """A_t = r(x, y) − β Σ_{i≥t} KL(i), then mean 0 and deviation 1 over all tokens of the rollout. Defaults are from
-    memory those of OpenRLHF, in which the author released it.
+    """A_t = r(x, y) − β Σ_{i≥t} KL(i), then mean 0 and deviation 1 over all tokens of the rollout. Defaults are
+    those of OpenRLHF, in which the author released it.
 
     With `group_baseline` it is REINFORCE++ w/ Baseline: first the mean over the responses to a prompt is taken off
     their scores. A response is in its own mean, so that of K responses (1 − 1/K) of the reward is left beside the KL.
