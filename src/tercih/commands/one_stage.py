@@ -18,14 +18,7 @@ from tercih.feedback.quality import dawid_skene
 from tercih.forward import Models
 from tercih.method import Method
 from tercih.models.language_model import LanguageModel, Reference
-from tercih.models.load import (
-    LoRA,
-    add_lora,
-    is_reward_model,
-    load_causal,
-    load_policy,
-    load_reward_model,
-)
+from tercih.models.load import LoRA, add_lora, is_reward_model, load_causal, load_policy, load_reward_model
 from tercih.models.mixture import geometric
 from tercih.models.reward_model import RewardModel
 from tercih.progress import console

@@ -15,16 +15,9 @@ from tercih.data.tokenize import Tokenizer
 from tercih.environments import stories
 from tercih.evaluation import text_metrics
 from tercih.models.language_model import LanguageModel
-from tercih.models.load import (
-    is_reward_model,
-    load_reward_model,
-    reads_rules,
-)
+from tercih.models.load import is_reward_model, load_reward_model, reads_rules
 from tercih.progress import console
-from tercih.records import (
-    Content,
-    Text,
-)
+from tercih.records import Content, Text
 from tercih.rewards import Combiner, EnsembleReward, FunctionReward, LearnedReward, Overlong, RewardSource, RuleReward
 from tercih.rewards.constraints import Constraint, constraints, fitted
 from tercih.rewards.judge import JudgeReward
