@@ -1,44 +1,30 @@
-"""The models, data and rewards of one stage, as `tercih train` builds them; what cannot be used is said here."""
+"""The models and data of one stage, as `tercih train` builds them; what cannot be used is said here."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from tercih.batches import Batch
-from tercih.commands.files import named
-from tercih.commands.judges import JudgeOptions, judge_of, rules_of
-from tercih.commands.train_options import METRIC, Train, is_learned
-from tercih.config import ConfigError, from_file
+from tercih.commands.train_options import Train
+from tercih.commands.train_rewards import asked_constraints, combiner, tilt
+from tercih.config import ConfigError
 from tercih.data import collate
 from tercih.data.offline import Offline
 from tercih.data.tokenize import ContextError, Tokenizer
 from tercih.distributed.team import ALONE, Team
-from tercih.environments import stories
-from tercih.evaluation import text_metrics
 from tercih.feedback.quality import dawid_skene
 from tercih.forward import Models
 from tercih.method import Method
 from tercih.models.language_model import LanguageModel, Reference
-from tercih.models.load import (
-    LoRA,
-    add_lora,
-    is_reward_model,
-    load_causal,
-    load_policy,
-    load_reward_model,
-    reads_rules,
-)
+from tercih.models.load import LoRA, add_lora, is_reward_model, load_causal, load_policy, load_reward_model
 from tercih.models.mixture import geometric
 from tercih.models.reward_model import RewardModel
 from tercih.progress import console
 from tercih.records import (
     Comparison,
     Consensus,
-    Content,
     Demonstration,
     Dialogue,
     Ranking,
@@ -48,15 +34,10 @@ from tercih.records import (
     Text,
     Thumb,
 )
-from tercih.rewards import Combiner, EnsembleReward, FunctionReward, LearnedReward, Overlong, RewardSource, RuleReward
-from tercih.rewards.constraints import Constraint, constraints, fitted
-from tercih.rewards.judge import JudgeReward
-from tercih.rewards.rubric import plain as shown
-from tercih.rewards.stepwise import StepwiseReward
+from tercih.rewards import EnsembleReward
 from tercih.rollout.sampler import Rollouts, sample_items
 from tercih.sources import Record, load
 from tercih.sources.columns import UNKNOWN
-from tercih.sources.rows import json_rows
 from tercih.train import Data
 
 KINDS: dict[str, tuple[type | tuple[type, ...], Callable[..., Batch], str]] = {
@@ -186,7 +167,7 @@ def _rollouts(
         raise ConfigError("--method.pretraining-coef mixes in texts; name them with --pretraining, or set it to 0")
     if config.method.needs_groups and config.samples_each < 2:
         raise ConfigError("--samples must be >= 2, because this method compares the responses to a prompt; got 1")
-    asked_for = _constraints(config, config.constraints) if config.constraints else []
+    asked_for = asked_constraints(config, config.constraints) if config.constraints else []
     reward = None if asked_for else combiner(config)
     mixed_in = _pretraining(config, tokenizer, policy.context)
 
@@ -206,7 +187,7 @@ def _rollouts(
         prompts += collate.fitting(asked, answerable, tokenizer, policy.context, drop=config.drop_long, where=spec)
     if not prompts:
         raise ConfigError(f"no prompt of {', '.join(records)} is left to answer")
-    reward = reward or _tilt(config, asked_for, policy, tokenizer, prompts)
+    reward = reward or tilt(config, asked_for, policy, tokenizer, prompts)
     for source in reward.sources:
         if isinstance(source, EnsembleReward):
             some = [prompts[i % len(prompts)] for i in range(SCALED)]
@@ -257,125 +238,6 @@ def _pretraining(config: Train[Any], tokenizer: Tokenizer, context: int) -> Offl
         size=config.pretraining_rows,
         epochs=config.steps,
         seed=config.seed,
-    )
-
-
-def _constraints(config: Train[Any], file: Path) -> list[Constraint]:
-    """What the file says. Its λ make the target that a β of 1 has, and no other."""
-    tempered = next((name for name in ("beta", "kl_coef") if hasattr(config.method, name)), None)
-    if tempered is None or getattr(config.method, tempered) != 1:
-        mend = f"set --method.{tempered.replace('_', '-')} 1" if tempered else "take f_dpg"
-        raise ConfigError(f"--constraints need a method whose optimum is the base model tilted by the reward: {mend}")
-    rows = [row for _, row in json_rows(file)]
-    return constraints(rows, file, named)
-
-
-def _tilt(
-    config: Train[Any],
-    asked_for: Sequence[Constraint],
-    policy: LanguageModel,
-    tokenizer: Tokenizer,
-    prompts: Sequence[Text],
-) -> Combiner:
-    """λ·φ in the place of a reward, λ from answers of the model as it is."""
-    shuffled = np.random.default_rng(config.seed).permutation(len(prompts))
-    chosen = [prompts[shuffled[i % len(prompts)]] for i in range(config.constraint_samples)]
-    items = sample_items(policy, tokenizer, chosen, config.sampling, seed=config.seed, origin="base")
-    sources, names = [FunctionReward(one.feature, one.name) for one in asked_for], [one.name for one in asked_for]
-    feature_NC = torch.cat([source.score(items).reward_BC for source in sources], 1)
-    weight_C, effective = fitted(feature_NC, torch.tensor([one.moment for one in asked_for]), names)
-    for one, weight, before in zip(asked_for, weight_C.tolist(), feature_NC.mean(0).tolist(), strict=True):
-        console.print(f"{one.name}: {before:.3f} on average now, {one.moment:g} wanted: λ = {weight:.3f}")
-    console.print(f"λ from {len(items)} answers, as good as {effective:.0f} of the target's own")
-    return Combiner(sources=sources, weights=dict(zip(names, weight_C.tolist(), strict=True)))
-
-
-def combiner(config: Train[Any]) -> Combiner:
-    """All rewards that were named, as one."""
-    if not config.reward or not all(config.reward):
-        raise ConfigError(
-            "this method needs --reward: the folder of a reward model, FILE.py:FUNCTION, metric:NAME, or JUDGE.json"
-        )
-    learned = [place for place in config.reward if is_learned(place)]
-    named_twice = {name for name, _ in config.rewards.weights if [n for n, _ in config.rewards.weights].count(name) > 1}
-    if named_twice:
-        raise ConfigError(f"--rewards.weights names {', '.join(sorted(named_twice))} twice")
-    sources: list[RewardSource] = [_plain_source(place) for place in config.reward if place not in learned]
-    models = [_learned(place, config, several=len(learned) > 1) for place in learned]
-    if config.rewards.steps:
-        sources += [StepwiseReward(model, rule=config.rewards.steps) for model in models]
-    elif config.rewards.ensemble:
-        sources.append(EnsembleReward(models, rule=config.rewards.ensemble, doubt=config.rewards.doubt))
-    else:
-        sources += models
-    return Combiner(
-        sources=sources,
-        weights=dict(config.rewards.weights),
-        normalise=config.rewards.normalise,
-        clip=config.rewards.clip,
-        missing_end_penalty=config.rewards.missing_end_penalty,
-        overlong=_overlong(config),
-    )
-
-
-def _overlong(config: Train[Any]) -> Overlong | None:
-    buffer, penalty, longest = (
-        config.rewards.overlong_buffer, config.rewards.overlong_penalty, config.sampling.max_new_tokens,
-    )  # fmt: skip
-    if buffer > longest:
-        raise ConfigError(f"--rewards.overlong-buffer is {buffer}, more than --sampling.max-new-tokens {longest}")
-    return Overlong(longest=longest, buffer=buffer, penalty=penalty) if buffer else None
-
-
-def _plain_source(place: str) -> RewardSource:
-    """FILE.py:FUNCTION, JUDGE.json, or metric:NAME, which is of overlap with a column `reference` but for sentiment."""
-    if place.startswith(f"{METRIC}:"):
-        name = place.removeprefix(f"{METRIC}:")
-        return FunctionReward(sentiment if name == "sentiment" else text_metrics.as_reward(name), name)
-    if Path(place).suffix == ".json":
-        options = from_file(JudgeOptions, Path(place))
-        if not isinstance(options.model, str):
-            raise ConfigError(f"{place} names no judge; it needs at least an option model")
-        if not options.url and is_reward_model(options.model):
-            if not reads_rules(options.model):
-                raise ConfigError(
-                    f"{place}: {options.model} is a reward model that reads no rules, and no judge; name it itself as"
-                    " --reward, or one that `tercih train rule_model` made"
-                )
-            return RuleReward(_read_with(options.model, rules_of(options, place)))
-        return JudgeReward(judge_of(options), unread_score=options.unread_score)
-    function = named(place)
-    if not callable(function):
-        raise ConfigError(f"{place} is no function, but {function!r}")
-    return FunctionReward(function)
-
-
-def _read_with(folder: str, rules: Mapping[str, str]) -> list[LearnedReward]:
-    """One reward model, once for every rule that it reads."""
-    model, tokenizer = load_reward_model(folder), Tokenizer.load(folder)
-    return [LearnedReward(model, tokenizer, name=name, rule=rule) for name, rule in rules.items()]
-
-
-def sentiment(prompt: Content, completion: Content, **columns: Any) -> float:
-    """How cheerful the words of a completion are, from −1 to 1 (VADER)."""
-    return stories.gold(prompt, shown(completion))
-
-
-def _learned(place: str, config: Train[Any], *, several: bool) -> LearnedReward:
-    if reads_rules(place):
-        raise ConfigError(
-            f'{place} reads rules: name in its place a file RULES.json, {{"model": "{place}", "rubric": "rules.txt",'
-            ' "use": "all"}'
-        )
-    model, tokenizer, options = load_reward_model(place), Tokenizer.load(place), config.rewards
-    path = Path(place)
-    return LearnedReward(
-        model,
-        tokenizer,
-        name=(path.parent if path.name == "model" else path).name if several else "reward_model",
-        truncate_at=tokenizer.one_token(options.truncate_at, "--rewards.truncate-at") if options.truncate_at else None,
-        truncate_after=options.truncate_after,
-        missing_score=options.missing_score,
     )
 
 

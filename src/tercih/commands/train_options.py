@@ -22,7 +22,6 @@ PRESET_HELP = (
     "--preset NAME takes the defaults from a paper: ziegler2019, stiennon2020, instructgpt (ppo), ahmadian2024 (rloo),"
     " shao2024 (grpo), liu2025 (dr_grpo), yu2025 (dapo), zheng2025 (gspo)."
 )
-METRIC = "metric"  # metric:NAME
 GROUP = 8  # responses to every prompt, where methods compare them
 
 
@@ -150,10 +149,20 @@ class Train(Generic[M]):
         return self.samples or (GROUP if self.method.needs_groups else 1)
 
 
-def is_learned(reward: str) -> bool:
-    """Whether it is the folder of a reward model, and neither FILE.py:FUNCTION, JUDGE.json nor metric:NAME."""
+def kind_of(reward: str) -> Literal["model", "options", "function", "metric"]:
+    """What a `--reward` names: the folder of a reward model, a file JUDGE.json or RULES.json, FILE.py:FUNCTION, or
+    metric:NAME."""
     place, _, _ = reward.rpartition(":")
-    return Path(place).suffix != ".py" and Path(reward).suffix != ".json" and place != METRIC
+    if place == "metric":
+        return "metric"
+    if Path(place).suffix == ".py":
+        return "function"
+    return "options" if Path(reward).suffix == ".json" else "model"
+
+
+def models_among(rewards: Sequence[str]) -> int:
+    """How many of them are reward models."""
+    return [kind_of(reward) for reward in rewards].count("model")
 
 
 def configure(kind: type[Method], name: str, arguments: Sequence[str]) -> Train[Any]:
@@ -170,7 +179,7 @@ def configure(kind: type[Method], name: str, arguments: Sequence[str]) -> Train[
         raise ConfigError("--preset and --config both give the defaults; leave one of them out")
     default = preset_defaults(kind, name, given.preset)
     config: Train[Any] = tyro.cli(options, prog=parser.prog, description=text, args=rest, default=default)
-    if not any(map(is_learned, config.reward)):  # only reward models read a response in part
+    if not models_among(config.reward):  # only reward models read a response in part
         whole = Rewards()
         untruncated = replace(
             config.rewards,
@@ -229,7 +238,7 @@ def _ignored(config: Train[Any], name: str) -> Iterator[tuple[str, str]]:
     """(option, why it has no effect)"""
     if config.method.learns_from == "rollouts":
         yield "epochs", f"{name} samples"
-        if not config.constraints and not any(map(is_learned, config.reward)):
+        if not config.constraints and not models_among(config.reward):
             yield "rewards.truncate_at", "only reward models read up to it, and --reward names none"
     else:
         for option in ("steps", "samples", "reward", "constraints", "rewards", "sampling", "engine"):
@@ -249,9 +258,9 @@ def _ignored(config: Train[Any], name: str) -> Iterator[tuple[str, str]]:
         yield "readout", f"{name} does not train a reward model"
     if not config.method.needs_values:
         yield "value", f"{name} needs no values"
-    if not any(map(is_learned, config.reward)):
+    if not models_among(config.reward):
         yield "rewards.steps", "--reward names no reward model"
-    if sum(map(is_learned, config.reward)) < 2:
+    if models_among(config.reward) < 2:
         yield "rewards.ensemble", "--reward names fewer than two reward models"
     if config.rewards.ensemble not in ("variance", "deviation"):
         yield "rewards.doubt", "--rewards.ensemble is neither variance nor deviation"
