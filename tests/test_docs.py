@@ -389,11 +389,13 @@ def last_metrics(folder: Path) -> dict[str, float]:
 
 def test_simpo_formula(contributed: Path) -> None:
     simpo_loss = named("simpo.py:simpo_loss")
-    hard = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
-    even = simpo_loss(torch.zeros(2), hard, beta=2.0, gamma=0.0)
+    sure = torch.tensor([1.0, 0.0])
+    even = simpo_loss(torch.zeros(2), sure, gamma=0.0)
     assert torch.allclose(even, torch.tensor(2.0).log())
-    led = simpo_loss(torch.tensor([0.5, -0.5]), hard, beta=2.0, gamma=1.0)  # β · difference = γ for either side
+    led = simpo_loss(torch.tensor([1.0, -1.0]), sure, gamma=1.0)  # the difference is γ for either side
     assert torch.allclose(led, torch.tensor(2.0).log())
+    behind = simpo_loss(torch.tensor([-1.0, 1.0]), sure, gamma=1.0)
+    assert torch.allclose(behind, torch.tensor(2.0).exp().log1p())
 
 
 @pytest.mark.learns
