@@ -70,3 +70,18 @@ def test_two_of_one_name_and_none_at_all() -> None:
         constraints([row, row], "c.jsonl", lambda _: None)
     with pytest.raises(ValueError, match=r"c.jsonl holds no constraint"):
         constraints([], "c.jsonl", lambda _: None)
+
+
+def test_the_mean_over_prompts_is_what_is_wanted() -> None:
+    """Of binary features a prompt that has p has p e^λ / (1 − p + p e^λ) afterwards: here 0.3 and 0.05."""
+    feature_NC = torch.cat([torch.ones(30), torch.zeros(70), torch.ones(5), torch.zeros(95)])[:, None]
+    prompt_of_N = torch.arange(2).repeat_interleave(100)
+
+    def mean(weight: float) -> float:
+        odds = torch.tensor([3 / 7, 5 / 95]) * torch.tensor(weight).exp()
+        return float((odds / (1 + odds)).mean())
+
+    weight_C, _ = fitted(feature_NC, torch.tensor([0.5]), ["rare"], prompt_of_N)
+    assert mean(float(weight_C)) == pytest.approx(0.5, abs=1e-3)
+    together_C, _ = fitted(feature_NC, torch.tensor([0.5]), ["rare"])  # as if the prompts were one
+    assert mean(float(together_C)) < 0.48

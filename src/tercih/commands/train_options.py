@@ -94,8 +94,8 @@ class Train(Generic[M]):
     constraints: Path | None = None
     """In place of rewards, for methods whose optimum is the base model tilted by one: a JSONL file that says how often
     something should be so (docs/methods/f_dpg.md)."""
-    constraint_samples: int = 1024
-    """How many answers of the base model say what weight a constraint needs."""
+    constraint_samples: int = 2048
+    """How many answers of the base model, 64 to a prompt or more, say what weight a constraint needs."""
     rewards: Rewards = Rewards()
     sampling: Sampling = Sampling()
     engine: EngineSettings = EngineSettings()

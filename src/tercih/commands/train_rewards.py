@@ -26,6 +26,8 @@ from tercih.rewards.stepwise import StepwiseReward
 from tercih.rollout.sampler import sample_items
 from tercih.sources.rows import json_rows
 
+ANSWERS = 64  # to a prompt, of the base model: what a constraint weighs is told by what it does to each prompt
+
 
 def combiner(config: Train[Any]) -> Combiner:
     """All rewards that were named, as one."""
@@ -138,14 +140,16 @@ def tilt(
     tokenizer: Tokenizer,
     prompts: Sequence[Text],
 ) -> Combiner:
-    """λ·φ in the place of a reward, λ from answers of the model as it is."""
+    """λ·φ in the place of a reward, λ from answers of the model as it is: several to each of some prompts."""
     shuffled = np.random.default_rng(config.seed).permutation(len(prompts))
-    chosen = [prompts[shuffled[i % len(prompts)]] for i in range(config.constraint_samples)]
+    asked = min(len(prompts), max(1, config.constraint_samples // ANSWERS))
+    prompt_of_N = torch.arange(config.constraint_samples) % asked
+    chosen = [prompts[shuffled[prompt]] for prompt in prompt_of_N.tolist()]
     items = sample_items(policy, tokenizer, chosen, config.sampling, seed=config.seed, origin="base")
     sources, names = [FunctionReward(one.feature, one.name) for one in asked_for], [one.name for one in asked_for]
     feature_NC = torch.cat([source.score(items).reward_BC for source in sources], 1)
-    weight_C, effective = fitted(feature_NC, torch.tensor([one.moment for one in asked_for]), names)
+    weight_C, effective = fitted(feature_NC, torch.tensor([one.moment for one in asked_for]), names, prompt_of_N)
     for one, weight, before in zip(asked_for, weight_C.tolist(), feature_NC.mean(0).tolist(), strict=True):
         console.print(f"{one.name}: {before:.3f} on average now, {one.moment:g} wanted: λ = {weight:.3f}")
-    console.print(f"λ from {len(items)} answers, as good as {effective:.0f} of the target's own")
+    console.print(f"λ from {len(items)} answers to {asked} prompts, as good as {effective:.0f} of the target's own")
     return Combiner(sources=sources, weights=dict(zip(names, weight_C.tolist(), strict=True)))

@@ -49,7 +49,7 @@ class Size:
     """Held-out prompts of best-of-n."""
     samples: int = 256
     """Answers to each of them: the largest n."""
-    reward_steps: int = 40
+    reward_steps: int = 80
     """Of 32 comparisons, for every proxy: few labels are seen often."""
     members: int = 3
     """Of an ensemble: as many proxies that learned from the same comparisons from other starts."""
@@ -57,7 +57,7 @@ class Size:
     """Runs of reinforcement learning for each setting, each against another draw."""
     kl_coefs: tuple[float, ...] = (0.02, 0.2, 0.5)
     """Penalties on KL; the first is the one of all runs but those that compare them."""
-    steps: int = 40
+    steps: int = 80
     """Of reinforcement learning."""
     prompts_per_step: int = 32
     """With four answers each."""

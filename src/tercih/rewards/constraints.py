@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softmax
 
+from tercih.ops import group_softmax
 from tercih.records import Content
 
 TOLERANCE = 1e-3  # of a moment, over the spread of its feature
@@ -68,13 +68,18 @@ def _has_one_of(words: Any, where: str) -> Callable[..., float]:
     return has_one_of
 
 
-def fitted(feature_NC: Tensor, moment_C: Tensor, names: Sequence[str]) -> tuple[Tensor, float]:
-    """λ with Σ w φ / Σ w = moment, w = exp(λ·φ), over samples of π0: (λ of shape (C,), effective number of samples).
+def fitted(
+    feature_NC: Tensor, moment_C: Tensor, names: Sequence[str], prompt_of_N: Tensor | None = None
+) -> tuple[Tensor, float]:
+    """λ with mean over prompts of Σ w φ / Σ w = moment, where w = exp(λ·φ) and sums are over the samples of π0 for a
+    prompt: what π0(y|x) exp(λ·φ)/Z(x) has on average. All samples are of one prompt where nothing else is said. Gives
+    (λ of shape (C,), effective number of samples).
 
-    The minimum of log mean exp(λ·φ) − λ·moment, which is convex, by Newton's method: the released code descends its
-    squared error. ValueError where no finite λ does it: no answer that was sampled, or not enough, has the feature.
+    The minimum of mean log mean exp(λ·φ) − λ·moment, which is convex, by Newton's method: the released code descends
+    its squared error. ValueError where no finite λ does it: no answer that was sampled, or not enough, has the feature.
     """
     feature_NC, moment_C = feature_NC.double(), moment_C.double()
+    group_N = torch.zeros(len(feature_NC), dtype=torch.long) if prompt_of_N is None else prompt_of_N
     centre_C, spread_C = feature_NC.mean(0), feature_NC.std(0, unbiased=False)
     for name, spread in zip(names, spread_C.tolist(), strict=True):
         if not spread > 0:
@@ -82,17 +87,24 @@ def fitted(feature_NC: Tensor, moment_C: Tensor, names: Sequence[str]) -> tuple[
                 f"all {len(feature_NC)} answers that were sampled are alike in {name!r}: nothing can be fitted"
             )
     aim_C, x_NC = (moment_C - centre_C) / spread_C, (feature_NC - centre_C) / spread_C
+    groups = int(group_N.max()) + 1
+
+    def tilted(weight_C: Tensor) -> tuple[Tensor, Tensor]:
+        """Every sample's share of its own prompt, and the means of the prompts, shape (P, C)."""
+        share_N = group_softmax(x_NC @ weight_C, group_N)
+        return share_N, torch.zeros(groups, len(aim_C)).double().index_add(0, group_N, share_N[:, None] * x_NC)
+
     weight_C = torch.zeros_like(aim_C)
     for _ in range(ROUNDS):
-        share_N = softmax(x_NC @ weight_C, 0)
-        mean_C = share_N @ x_NC
-        if float((mean_C - aim_C).abs().max()) < TOLERANCE / 10:
+        share_N, mean_PC = tilted(weight_C)
+        missed_C = aim_C - mean_PC.mean(0)
+        if float(missed_C.abs().max()) < TOLERANCE / 10:
             break
-        curve_CC = (x_NC * share_N[:, None]).T @ x_NC - torch.outer(mean_C, mean_C)
-        step_C = torch.linalg.solve(curve_CC + 1e-6 * torch.eye(len(aim_C), dtype=torch.float64), aim_C - mean_C)
+        curve_CC = ((x_NC * share_N[:, None]).T @ x_NC - mean_PC.T @ mean_PC) / groups
+        step_C = torch.linalg.solve(curve_CC + 1e-6 * torch.eye(len(aim_C), dtype=torch.float64), missed_C)
         weight_C = (weight_C + step_C.clamp(-1, 1)).clamp(-FARTHEST, FARTHEST)
-    share_N = softmax(x_NC @ weight_C, 0)
-    missed_C = share_N @ x_NC - aim_C
+    share_N, mean_PC = tilted(weight_C)
+    missed_C = mean_PC.mean(0) - aim_C
     if float(missed_C.abs().max()) > TOLERANCE:
         worst = int(missed_C.abs().argmax())
         raise ValueError(
@@ -100,4 +112,5 @@ def fitted(feature_NC: Tensor, moment_C: Tensor, names: Sequence[str]) -> tuple[
             f" the model it is {float(centre_C[worst]):.3g}, from {float(feature_NC[:, worst].min()):g} to"
             f" {float(feature_NC[:, worst].max()):g}; ask for less, or sample more (--constraint-samples)"
         )
-    return weight_C / spread_C, float(1 / (share_N**2).sum())
+    squares_P = torch.zeros(groups).double().index_add(0, group_N, share_N**2)
+    return weight_C / spread_C, float((1 / squares_P).sum())
