@@ -201,8 +201,8 @@ def gathered(folders: Sequence[Path]) -> dict[str, Any]:
 
 
 def stories(kept: Mapping[str, Any]) -> str:
-    """The table of finished runs of `tercih run stories_methods`: means over seeds, every seed's gold, and the seconds of
-    the quickest run."""
+    """The table of finished runs of `tercih run stories_methods`: means over seeds, every seed's gold, and how many
+    seconds the quickest run took."""
     real = [run["rows"] for run in kept["runs"] if run["control"] == "none"]
     by_lot = [run["rows"] for run in kept["runs"] if run["control"] != "none"]
 
