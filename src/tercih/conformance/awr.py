@@ -20,7 +20,7 @@ LEVEL = 2.0  # of all scores: it says nothing about which answer is better
 
 
 def prove(lab: Lab, method: type[AWR] = AWR) -> Findings:
-    steps = lab.of(quick=50, full=250)
+    steps = lab.of(quick=50, full=120)
     configured, world = method(beta=BETA, cap=CAP), lab.worlds[0]
     policies = [fitted(w, configured, steps) for w in lab.worlds]
     found = [distribution(policy, w.language) for w, policy in zip(lab.worlds, policies, strict=True)]

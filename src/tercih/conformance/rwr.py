@@ -10,7 +10,7 @@ BETA = 0.7
 
 
 def prove(lab: Lab, method: type[RWR] = RWR) -> Findings:
-    steps = lab.of(quick=60, full=200)
+    steps = lab.of(quick=60, full=130)
     configured, world = method(beta=BETA), lab.worlds[0]
     found = [fitted(w, configured, steps) for w in lab.worlds]
     gains = [w.gain(policy_Y) for w, policy_Y in zip(lab.worlds, found, strict=True)]

@@ -16,7 +16,7 @@ HALVINGS = 200
 
 
 def prove(lab: Lab, method: type[Unlikelihood] = Unlikelihood) -> Findings:
-    steps = lab.of(quick=60, full=300)
+    steps = lab.of(quick=60, full=140)
     configured, world = method(threshold=THRESHOLD, alpha=ALPHA), lab.worlds[0]
     found = [fitted(w, configured, steps) for w in lab.worlds]
     gains = [w.gain(policy_Y) for w, policy_Y in zip(lab.worlds, found, strict=True)]
